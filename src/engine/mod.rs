@@ -1,0 +1,1 @@
+//! (floor header comes with its first code)
