@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod ids;
 pub mod limits;
 pub mod prng;
+pub mod slots;
 pub mod time;
 
 /// Stops the process when an invariant of the program (never of its input) is broken; kept in release builds.

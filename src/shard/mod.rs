@@ -1,1 +1,340 @@
-//! (floor header comes with its first code)
+//! Floor 5: what one core owns: its partitions, and the hosts of the machines that live on them.
+//!
+//! One [`Shard`] a core. It takes messages (from its own engine or another core's) and answers of the disk, and leaves
+//! disk operations and messages. It does not know who asked: a partition answers a core and a key.
+
+pub mod io;
+pub mod message;
+pub mod partition;
+pub mod route;
+
+mod apply;
+mod controller_host;
+mod coordinator_host;
+mod events;
+mod fetch;
+mod folder;
+mod hosts;
+mod offsets;
+mod produce;
+mod reads;
+mod stop;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::ids::{CoreId, TopicId, TopicPartition};
+use crate::base::slots::{Key, Slots};
+use crate::base::time::{Mono, Now};
+use crate::coord::Coordinator;
+use crate::log::FileSlots;
+use crate::meta::image::Image;
+use crate::meta::settings::{BrokerSettings, TopicSettings};
+use crate::port::disk::DiskResult;
+use crate::port::turn::Token;
+
+use controller_host::ControllerHost;
+use coordinator_host::CoordinatorHost;
+use fetch::{FetchJob, Watch};
+use folder::Folder;
+use io::{DiskAsker, DiskDesk};
+use message::{Ask, AskKey, FolderFacts, LogCheckpoint, Message, PartitionError, Reply};
+use offsets::{DeleteJob, OffsetJob};
+use partition::Partition;
+use produce::ProduceJob;
+use reads::Reads;
+use route::Route;
+
+/// What a shard tells people; flows out only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// This core has the picture of the cluster and serves.
+    Serving,
+    /// What recovery did to one log.
+    Recovered { log: String, report: String },
+    /// The log folder failed.
+    FolderOffline { reason: String },
+    /// The node cannot start.
+    StartFailed { reason: String },
+}
+
+/// What a shard needs to know about its node.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    pub core: CoreId,
+    pub cores: u16,
+    pub settings: Rc<BrokerSettings>,
+    /// The node was stopped cleanly.
+    pub clean_start: bool,
+    pub seed: u64,
+    /// Open files this core may hold.
+    pub files_max: u32,
+    /// Bytes of recently written data kept in memory for readers.
+    pub tail_cache_bytes: u64,
+}
+
+/// The state one core owns. Exists on every core; sees that core's partitions and a copy of the cluster's picture.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    /// The committed picture of the cluster.
+    pub image: Image,
+    pub route: Route,
+    /// Everything below is in `image`.
+    pub applied_end: i64,
+    facts: Arc<FolderFacts>,
+    folder_offline: bool,
+    partitions: Slots<Partition>,
+    by_id: BTreeMap<TopicPartition, Key>,
+    topic_settings: BTreeMap<TopicId, TopicSettings>,
+    desk: DiskDesk,
+    dirty: Vec<Key>,
+    /// When each log wants to be looked at again.
+    log_timers: BTreeSet<(Mono, Key)>,
+    produce_jobs: Slots<ProduceJob>,
+    fetch_jobs: Slots<FetchJob>,
+    offset_jobs: Slots<OffsetJob>,
+    delete_jobs: Slots<DeleteJob>,
+    watches: Slots<Watch>,
+    watch_of_ask: BTreeMap<(CoreId, AskKey), Key>,
+    reads: Reads,
+    /// Asks of cores whose picture is ahead of this one.
+    ahead: Vec<(CoreId, AskKey, i64, Ask)>,
+    controller: Option<ControllerHost>,
+    folder: Option<Folder>,
+    coordinators: BTreeMap<i32, CoordinatorHost>,
+    /// Partitions whose topic is being removed: how many logs have not moved out of the way yet, by the record's end.
+    removals: BTreeMap<i64, u32>,
+    removal_of: BTreeMap<Key, i64>,
+    stopping: Option<stop::Stopping>,
+    stopped: bool,
+    outgoing: Vec<(CoreId, Message)>,
+    notices: Vec<Notice>,
+    retain_at: Mono,
+    events: Vec<crate::log::LogEvent>,
+}
+
+impl Shard {
+    /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
+    pub fn new(config: ShardConfig, now: Now) -> Shard {
+        let mut desk = DiskDesk::new(FileSlots::new(config.files_max));
+        let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, &mut desk));
+        Shard {
+            image: Image::default(),
+            route: Route::new(config.cores),
+            applied_end: 0,
+            facts: Arc::default(),
+            folder_offline: false,
+            partitions: Slots::default(),
+            by_id: BTreeMap::new(),
+            topic_settings: BTreeMap::new(),
+            desk,
+            dirty: Vec::new(),
+            log_timers: BTreeSet::new(),
+            produce_jobs: Slots::default(),
+            fetch_jobs: Slots::default(),
+            offset_jobs: Slots::default(),
+            delete_jobs: Slots::default(),
+            watches: Slots::default(),
+            watch_of_ask: BTreeMap::new(),
+            reads: Reads::default(),
+            ahead: Vec::new(),
+            controller: None,
+            folder,
+            coordinators: BTreeMap::new(),
+            removals: BTreeMap::new(),
+            removal_of: BTreeMap::new(),
+            stopping: None,
+            stopped: false,
+            outgoing: Vec::new(),
+            notices: Vec::new(),
+            retain_at: now.mono.plus_ms(config.settings.log_retention_check_interval_ms.max(1) as u64),
+            events: Vec::new(),
+            config,
+        }
+    }
+
+    pub fn settings(&self) -> &Rc<BrokerSettings> {
+        &self.config.settings
+    }
+
+    /// Effective settings of a topic that this core's picture holds.
+    pub fn topic_settings(&self, topic: TopicId) -> Option<&TopicSettings> {
+        self.topic_settings.get(&topic)
+    }
+
+    /// Takes one message of `from` (a core of this node, perhaps this one).
+    pub fn receive(&mut self, from: CoreId, message: Message, now: Now) {
+        match message {
+            Message::Ask { key, seen, ask } if seen > self.applied_end => self.ahead.push((from, key, seen, ask)),
+            Message::Ask { key, ask, .. } => self.ask(from, key, ask, now),
+            Message::Reply { key, reply: Reply::Kept } => self.log_starts_kept(key),
+            // Every other reply belongs to the engine's requests; it takes them before they get here.
+            Message::Reply { .. } => {}
+            Message::Forget { key } => self.forget(from, key),
+            Message::Committed { end, records } => self.apply_committed(end, &records, now),
+            Message::Applied { end } => {
+                if let Some(controller) = &mut self.controller {
+                    controller.applied(from, end);
+                }
+                self.controller_progress(now);
+            }
+            Message::Folder(facts) => self.facts = facts,
+            Message::FolderOffline { reason } => self.take_offline(&reason, now),
+            Message::LogsClosed { checkpoints, clean } => self.logs_closed(from, checkpoints, clean),
+            Message::KeepLogStarts { key, starts } => {
+                if let Some(folder) = &mut self.folder {
+                    folder.keep(from, key, starts, &mut self.desk);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, from: CoreId, key: AskKey, ask: Ask, now: Now) {
+        if self.is_stopping() {
+            self.reply((from, key), Reply::Refused(PartitionError::Stopping));
+            return;
+        }
+        if let Some(waits_for) = self.not_ready(&ask) {
+            if let Some(partition) = self.partitions.get_mut(waits_for) {
+                partition.early.push((from, key, ask));
+            }
+            return;
+        }
+        match ask {
+            Ask::Produce { items, quiet } => self.produce(from, key, items, quiet, now),
+            Ask::Fetch(ask) => self.fetch(from, key, ask, now),
+            Ask::Watch(items) => self.watch(from, key, &items),
+            Ask::ListOffsets(queries) => self.list_offsets(from, key, &queries),
+            Ask::EpochEnds(queries) => self.epoch_ends(from, key, &queries),
+            Ask::DeleteRecords(queries) => self.delete_records(from, key, &queries, now),
+            Ask::Group { partition, request } => self.group_request(from, key, partition, request, now),
+            Ask::ListGroups { states, types } => self.list_groups(from, key, &states, &types, now),
+            Ask::Control(command) => self.control(from, key, command, now),
+        }
+    }
+
+    /// The first partition of an ask whose log is still being opened.
+    fn not_ready(&self, ask: &Ask) -> Option<Key> {
+        let opening = |id: TopicPartition| {
+            let key = *self.by_id.get(&id)?;
+            let partition = self.partitions.get(key)?;
+            (!partition.ready && partition.offline.is_none()).then_some(key)
+        };
+        match ask {
+            Ask::Produce { items, .. } => items.iter().find_map(|item| opening(item.partition)),
+            Ask::Fetch(ask) => ask.items.iter().find_map(|item| opening(item.partition)),
+            Ask::Watch(items) => items.iter().find_map(|item| opening(item.partition)),
+            Ask::ListOffsets(queries) => queries.iter().find_map(|query| opening(query.partition)),
+            Ask::EpochEnds(queries) => queries.iter().find_map(|query| opening(query.partition)),
+            Ask::DeleteRecords(queries) => queries.iter().find_map(|query| opening(query.partition)),
+            Ask::Group { .. } | Ask::ListGroups { .. } | Ask::Control(_) => None,
+        }
+    }
+
+    fn forget(&mut self, from: CoreId, key: AskKey) {
+        if let Some(watch) = self.watch_of_ask.get(&(from, key)).copied() {
+            self.drop_watch(watch);
+            return;
+        }
+        self.ahead.retain(|(core, ahead_key, _, _)| (*core, *ahead_key) != (from, key));
+        for host in self.coordinators.values_mut() {
+            if host.forget(from, key) {
+                return;
+            }
+        }
+    }
+
+    /// The disk has answered.
+    pub fn disk_done(&mut self, token: Token, result: DiskResult, now: Now) {
+        match self.desk.asker(token) {
+            Some(DiskAsker::Log(key, tag)) => {
+                let mut events = std::mem::take(&mut self.events);
+                if let Some(partition) = self.partitions.get_mut(key) {
+                    let log = &mut partition.log;
+                    self.desk.with_log(key, |out| log.complete(tag, result, now, out, &mut events));
+                }
+                for event in events.drain(..) {
+                    self.log_event(key, event, now);
+                }
+                self.events = events;
+                self.rearm(key);
+            }
+            Some(DiskAsker::Folder(id)) => {
+                let event = self.folder.as_mut().and_then(|folder| folder.complete(id, result, &mut self.desk));
+                if let Some(event) = event {
+                    self.folder_event(event, now);
+                }
+            }
+            None => tracing::error!("the disk answered an operation that nobody asked for"),
+        }
+    }
+
+    /// End of a turn: one write for each log that has something to write.
+    pub fn flush(&mut self, now: Now) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for key in &dirty {
+            if let Some(partition) = self.partitions.get_mut(*key) {
+                partition.dirty = false;
+                let log = &mut partition.log;
+                self.desk.with_log(*key, |out| log.flush(now, out));
+            }
+            self.rearm(*key);
+        }
+        // Keeps its memory for the next turn.
+        self.dirty = dirty;
+        self.dirty.clear();
+    }
+
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if let Some(partition) = self.partitions.get_mut(key)
+            && !partition.dirty
+        {
+            partition.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    fn key_of(&self, id: TopicPartition) -> Result<Key, PartitionError> {
+        if self.folder_offline {
+            return Err(PartitionError::Storage);
+        }
+        self.by_id.get(&id).copied().ok_or(PartitionError::Unknown)
+    }
+
+    fn is_log_append_time(&self, topic: TopicId) -> bool {
+        self.topic_settings.get(&topic).is_some_and(|settings| settings.log_append_time)
+    }
+
+    fn send(&mut self, to: CoreId, message: Message) {
+        self.outgoing.push((to, message));
+    }
+
+    fn reply(&mut self, to: (CoreId, AskKey), reply: Reply) {
+        self.outgoing.push((to.0, Message::Reply { key: to.1, reply }));
+    }
+
+    /// Messages to hand on, to this core's own engine too.
+    pub fn take_messages(&mut self) -> Vec<(CoreId, Message)> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    pub fn take_disk(&mut self) -> Vec<(Token, crate::port::disk::DiskOp)> {
+        std::mem::take(&mut self.desk.outgoing)
+    }
+
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    pub fn core(&self) -> CoreId {
+        self.config.core
+    }
+
+    /// A coordinator machine with this node's settings.
+    fn new_coordinator(&self, partition: i32) -> Coordinator {
+        let seed = self.config.seed ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Coordinator::new(self.config.settings.group_settings(), seed)
+    }
+}

@@ -1,0 +1,317 @@
+//! 1 Fetch: sessions, limits, one ask for every owning core; the minimum-bytes rule spans cores, so it is added up here.
+//!
+//! ```text
+//!  Reading ──all owners replied, enough bytes, an error, or no time left──▶ answer
+//!     ▲ │ not enough
+//!     │ ▼
+//!  Watching ──news from an owner: that owner is read again──▶ Reading;   deadline ──▶ answer with what is there
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::base::ids::{CoreId, TopicPartition, Uuid};
+use crate::shard::message::{Ask, FetchAsk, FetchItem, Fetched, PartitionError, Reply, WatchItem};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::fetch::{
+    FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, decode_request, encode_response,
+};
+
+use super::errors::partition_error;
+use super::fetch_session::{Opened, SessionError, SessionRequest, Telling, TopicRef, Wanted};
+use super::{Ctx, Gather, Handled, Step};
+
+/// One partition of the request.
+#[derive(Debug)]
+struct Item {
+    wanted: Wanted,
+    target: Option<(TopicPartition, CoreId)>,
+    result: Result<Fetched, ErrorCode>,
+}
+
+#[derive(Debug)]
+struct FetchGather {
+    session: i32,
+    incremental: bool,
+    min_bytes: usize,
+    max_bytes: u32,
+    items: Vec<Item>,
+    /// Owners that have not replied to a read, and owners that hold a watch.
+    reading: Vec<CoreId>,
+    watching: Vec<CoreId>,
+    /// No more waiting: the deadline has passed or the client did not want to wait.
+    due: bool,
+}
+
+pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
+    let request = match decode_request(ctx.head.api_version, body) {
+        Ok(request) => request,
+        Err(error) => return Handled::Close(format!("Fetch: {error}")),
+    };
+    if request.replica_id >= 0 {
+        return Handled::Answer(top_level(ctx, ErrorCode::NotLeaderOrFollower, 0));
+    }
+    let (min_bytes, max_bytes) = (request.min_bytes.max(0) as usize, request.max_bytes.max(0) as u32);
+    let max_bytes = max_bytes.min(ctx.shard.settings().fetch_max_bytes as u32);
+    let max_wait = request.max_wait_ms.max(0) as u64;
+    let opened = match ctx.fetch_sessions.open(session_request(ctx.head.api_version, request), ctx.now, ctx.random) {
+        Ok(opened) => opened,
+        Err(error) => return Handled::Answer(top_level(ctx, session_error(error), 0)),
+    };
+    let Opened { id, incremental, wanted } = opened;
+    let items: Vec<Item> = wanted.into_iter().map(|wanted| resolve(ctx, wanted)).collect();
+    let mut gather = FetchGather {
+        session: id,
+        incremental,
+        min_bytes,
+        max_bytes,
+        items,
+        reading: Vec::new(),
+        watching: Vec::new(),
+        due: max_wait == 0,
+    };
+    gather.read(ctx, None);
+    if gather.reading.is_empty() {
+        return Handled::Answer(gather.encode(ctx));
+    }
+    if max_wait > 0 {
+        ctx.expire_in(max_wait);
+    }
+    Handled::Gather(Box::new(gather))
+}
+
+fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
+    let by_id = version >= 13;
+    let name = |name: String, id: Uuid| if by_id { TopicRef::Id(id) } else { TopicRef::Name(name) };
+    let mut wanted = Vec::new();
+    for topic in request.topics {
+        let reference = name(topic.name, topic.id);
+        for partition in topic.partitions {
+            wanted.push(Wanted {
+                topic: reference.clone(),
+                partition: partition.partition,
+                offset: partition.fetch_offset,
+                max_bytes: partition.max_bytes.max(0) as u32,
+                leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+            });
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten {
+        let reference = name(topic.name, topic.id);
+        forgotten.extend(topic.partitions.into_iter().map(|partition| (reference.clone(), partition)));
+    }
+    SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id, wanted, forgotten }
+}
+
+fn resolve(ctx: &Ctx<'_>, wanted: Wanted) -> Item {
+    let (topic, unknown) = match &wanted.topic {
+        TopicRef::Name(name) => (ctx.shard.image.topic_named(name), ErrorCode::UnknownTopicOrPartition),
+        TopicRef::Id(id) => (ctx.shard.image.topic(id), ErrorCode::UnknownTopicId),
+    };
+    let Some(topic) = topic else { return Item { wanted, target: None, result: Err(unknown) } };
+    let partition = TopicPartition { topic: topic.id, partition: wanted.partition };
+    match ctx.shard.route.owner(partition) {
+        Some(core) => Item { wanted, target: Some((partition, core)), result: Err(ErrorCode::UnknownServerError) },
+        None => Item { wanted, target: None, result: Err(ErrorCode::UnknownTopicOrPartition) },
+    }
+}
+
+fn top_level(ctx: &Ctx<'_>, error: ErrorCode, session: i32) -> Vec<Bytes> {
+    let response =
+        FetchResponse { throttle_time_ms: 0, error, session_id: session, topics: Vec::new(), node_endpoints: Vec::new() };
+    encode_response(ctx.head.api_version, ctx.head.correlation_id, response)
+}
+
+fn session_error(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
+        SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::TopicIdMismatch => ErrorCode::FetchSessionTopicIdError,
+    }
+}
+
+impl FetchGather {
+    /// Asks `only` (or every owner) for its partitions.
+    fn read(&mut self, ctx: &mut Ctx<'_>, only: Option<CoreId>) {
+        let mut by_owner: BTreeMap<CoreId, Vec<FetchItem>> = BTreeMap::new();
+        for (slot, item) in self.items.iter().enumerate() {
+            let Some((partition, core)) = item.target else { continue };
+            if only.is_some_and(|only| only != core) {
+                continue;
+            }
+            by_owner.entry(core).or_default().push(FetchItem {
+                slot: slot as u32,
+                partition,
+                offset: item.wanted.offset,
+                max_bytes: item.wanted.max_bytes,
+                leader_epoch: item.wanted.leader_epoch,
+                last_fetched_epoch: item.wanted.last_fetched_epoch,
+            });
+        }
+        for (core, items) in by_owner {
+            self.reading.push(core);
+            ctx.ask(u32::from(core.0), core, Ask::Fetch(FetchAsk { items, max_bytes: self.max_bytes }));
+        }
+    }
+
+    fn read_done(&mut self, core: CoreId, ctx: &mut Ctx<'_>) -> Step {
+        self.reading.retain(|reading| *reading != core);
+        if !self.reading.is_empty() {
+            return Step::Wait;
+        }
+        if self.due || self.is_enough() {
+            return Step::Answer(self.encode(ctx));
+        }
+        self.watch(ctx);
+        Step::Wait
+    }
+
+    fn is_enough(&self) -> bool {
+        let mut bytes = 0;
+        for item in &self.items {
+            match &item.result {
+                Ok(fetched) if fetched.diverging.is_none() => bytes += fetched.bytes,
+                _ => return true,
+            }
+        }
+        bytes >= self.min_bytes
+    }
+
+    /// Leaves a watch with every owner that does not hold one.
+    fn watch(&mut self, ctx: &mut Ctx<'_>) {
+        let mut by_owner: BTreeMap<CoreId, Vec<WatchItem>> = BTreeMap::new();
+        for item in &self.items {
+            if let (Some((partition, core)), Ok(fetched)) = (item.target, &item.result)
+                && !self.watching.contains(&core)
+            {
+                let above = fetched.high_watermark;
+                by_owner.entry(core).or_default().push(WatchItem { partition, above });
+            }
+        }
+        for (core, items) in by_owner {
+            self.watching.push(core);
+            ctx.ask(u32::from(core.0), core, Ask::Watch(items));
+        }
+    }
+
+    /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it goes.
+    fn fit(&mut self) {
+        let mut left = self.max_bytes as usize;
+        let mut found = false;
+        for fetched in self.items.iter_mut().filter_map(|item| item.result.as_mut().ok()) {
+            if fetched.bytes > left && found {
+                fetched.parts.clear();
+                fetched.bytes = 0;
+            }
+            found |= fetched.bytes > 0;
+            left = left.saturating_sub(fetched.bytes);
+        }
+    }
+
+    fn encode(&mut self, ctx: &mut Ctx<'_>) -> Vec<Bytes> {
+        self.fit();
+        let mut topics: Vec<FetchTopicResponse> = Vec::new();
+        let mut last: Option<TopicRef> = None;
+        for item in self.items.drain(..) {
+            let (partition, telling) = partition_response(&item.wanted, item.result);
+            let news = ctx.fetch_sessions.is_news(self.session, &item.wanted.topic, item.wanted.partition, telling);
+            if self.incremental && !news {
+                continue;
+            }
+            if last.as_ref() != Some(&item.wanted.topic) {
+                let (name, id) = match &item.wanted.topic {
+                    TopicRef::Name(name) => (name.clone(), Uuid::ZERO),
+                    TopicRef::Id(id) => (String::new(), *id),
+                };
+                topics.push(FetchTopicResponse { name, id, partitions: Vec::new() });
+                last = Some(item.wanted.topic);
+            }
+            if let Some(topic) = topics.last_mut() {
+                topic.partitions.push(partition);
+            }
+        }
+        let response = FetchResponse {
+            throttle_time_ms: 0,
+            error: ErrorCode::None,
+            session_id: self.session,
+            topics,
+            node_endpoints: Vec::new(),
+        };
+        encode_response(ctx.head.api_version, ctx.head.correlation_id, response)
+    }
+}
+
+fn partition_response(
+    wanted: &Wanted,
+    result: Result<Fetched, ErrorCode>,
+) -> (FetchPartitionResponse, Telling) {
+    let mut response = FetchPartitionResponse::new(wanted.partition);
+    let mut telling =
+        Telling { high_watermark: -1, log_start: -1, bytes: 0, is_error: false, is_diverging: false };
+    match result {
+        Ok(fetched) => {
+            telling.high_watermark = fetched.high_watermark;
+            telling.log_start = fetched.log_start;
+            telling.bytes = fetched.bytes;
+            telling.is_diverging = fetched.diverging.is_some();
+            response.high_watermark = fetched.high_watermark;
+            response.last_stable_offset = fetched.high_watermark;
+            response.log_start_offset = fetched.log_start;
+            response.diverging_epoch = fetched.diverging;
+            response.records = fetched.parts;
+        }
+        Err(error) => {
+            telling.is_error = true;
+            response.error = error;
+        }
+    }
+    (response, telling)
+}
+
+impl Gather for FetchGather {
+    fn reply(&mut self, part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
+        let core = CoreId(part as u16);
+        match reply {
+            Reply::Fetch(done) => {
+                for done in done {
+                    self.items[done.slot as usize].result = done.result.map_err(|error| partition_error(&error));
+                }
+                self.read_done(core, ctx)
+            }
+            Reply::News => {
+                self.watching.retain(|watching| *watching != core);
+                if !self.reading.contains(&core) {
+                    self.read(ctx, Some(core));
+                }
+                Step::Wait
+            }
+            Reply::Refused(error) => {
+                self.refused(core, &error);
+                self.due = true;
+                self.watching.retain(|watching| *watching != core);
+                self.read_done(core, ctx)
+            }
+            other => Step::Close(format!("Fetch was answered with {other:?}")),
+        }
+    }
+
+    fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        self.due = true;
+        if self.reading.is_empty() { Step::Answer(self.encode(ctx)) } else { Step::Wait }
+    }
+
+    fn is_long_poll(&self) -> bool {
+        self.reading.is_empty()
+    }
+}
+
+impl FetchGather {
+    fn refused(&mut self, core: CoreId, error: &PartitionError) {
+        for item in self.items.iter_mut().filter(|item| item.target.is_some_and(|(_, owner)| owner == core)) {
+            item.result = Err(partition_error(error));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The memory plan: one budget, split at start, printed, and kept by limits that refuse rather than grow.
+
+use crate::base::limits::FRAME_BYTES_MAX;
+
+/// Budget when `kataract.memory.bytes` says nothing, bytes.
+pub const BUDGET_DEFAULT: u64 = 256 << 20;
+/// Smallest budget a core can work with, bytes.
+const CORE_BUDGET_MIN: u64 = 16 << 20;
+
+/// What one node may hold, and each of its cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    pub budget: u64,
+    /// Frames read and not yet answered, a core.
+    pub bytes_in_flight: u64,
+    /// Recently written data kept for readers, a core.
+    pub tail_cache: u64,
+    /// Answers waiting for one slow connection.
+    pub bytes_out_per_connection: u64,
+}
+
+impl MemoryPlan {
+    /// Splits `budget` over `cores`. The error says what the least is.
+    pub fn split(budget: u64, cores: u16) -> Result<MemoryPlan, String> {
+        let least = CORE_BUDGET_MIN * u64::from(cores);
+        if budget < least {
+            return Err(format!("kataract.memory.bytes={budget}: {cores} cores need at least {least}"));
+        }
+        let core = budget / u64::from(cores);
+        Ok(MemoryPlan {
+            budget,
+            bytes_in_flight: core / 4,
+            tail_cache: core / 2,
+            bytes_out_per_connection: (core / 8).min(FRAME_BYTES_MAX as u64),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_plan_fit_the_budget_and_too_little_is_refused() {
+        let plan = MemoryPlan::split(BUDGET_DEFAULT, 2).unwrap();
+        assert!(2 * (plan.bytes_in_flight + plan.tail_cache) < plan.budget);
+        assert!(MemoryPlan::split(1 << 20, 2).unwrap_err().contains("at least"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Committed metadata becomes this core's picture, and the difference becomes logs made, loaded, changed and removed.
+
+use crate::base::ids::{TopicId, TopicPartition};
+use crate::base::slots::Key;
+use crate::base::time::Now;
+use crate::log::{Durability, LoadHints, LogConfig, PartitionLog};
+use crate::meta::image::Change;
+use crate::meta::record::Record;
+use crate::meta::settings::{BrokerSettings, TopicSettings};
+
+use super::coordinator_host::CoordinatorHost;
+use super::message::Message;
+use super::partition::{Partition, Role};
+use super::{Notice, Shard};
+use crate::base::ids::CoreId;
+
+/// The topic that groups keep their offsets in.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+impl Shard {
+    /// Applies committed records and tells the controller's core, once removed logs are out of the way.
+    pub(super) fn apply_committed(&mut self, end: i64, records: &[Record], now: Now) {
+        let first = self.applied_end == 0;
+        let mut moving = 0;
+        for record in records {
+            for change in self.image.apply(record) {
+                moving += self.apply_change(change, end, now);
+            }
+        }
+        self.applied_end = end;
+        if first {
+            self.notices.push(Notice::Serving);
+        }
+        if moving > 0 {
+            self.removals.insert(end, moving);
+        } else {
+            self.send(CoreId(0), Message::Applied { end });
+        }
+        let (due, rest) = std::mem::take(&mut self.ahead).into_iter().partition(|(_, _, seen, _)| *seen <= end);
+        self.ahead = rest;
+        let due: Vec<_> = due;
+        for (from, key, _, ask) in due {
+            self.ask(from, key, ask, now);
+        }
+    }
+
+    /// Returns how many logs of this core must move out of the way before the change is done.
+    fn apply_change(&mut self, change: Change, end: i64, now: Now) -> u32 {
+        match change {
+            Change::TopicAdded { id, name } => {
+                self.refresh_topic_settings(id, &name, now);
+                0
+            }
+            Change::PartitionAdded { topic, name, partition, leader_epoch, .. } => {
+                let id = TopicPartition { topic, partition };
+                if self.route.add(id) == self.config.core {
+                    self.open_partition(id, &name, leader_epoch, now);
+                }
+                0
+            }
+            Change::PartitionChanged { topic, partition, leader_epoch, .. } => {
+                if let Some(key) = self.by_id.get(&TopicPartition { topic, partition })
+                    && let Some(partition) = self.partitions.get_mut(*key)
+                {
+                    partition.leader.begin_epoch(leader_epoch);
+                }
+                0
+            }
+            Change::TopicRemoved { id, name, .. } => self.remove_topic(id, &name, end, now),
+            Change::TopicConfigChanged { topic, name } => {
+                self.refresh_topic_settings(topic, &name, now);
+                0
+            }
+            Change::BrokerConfigChanged => {
+                let topics: Vec<_> = self.image.topics().map(|topic| (topic.id, topic.name.clone())).collect();
+                for (id, name) in topics {
+                    self.refresh_topic_settings(id, &name, now);
+                }
+                0
+            }
+            Change::BrokerChanged { .. } | Change::FeatureChanged { .. } | Change::ProducerIds { .. } => 0,
+        }
+    }
+
+    fn refresh_topic_settings(&mut self, id: TopicId, name: &str, _now: Now) {
+        let settings = TopicSettings::effective(&self.image, &self.config.settings, name);
+        let config = log_config(&settings, &self.config.settings);
+        self.topic_settings.insert(id, settings);
+        let first = TopicPartition { topic: id, partition: 0 };
+        let last = TopicPartition { topic: id, partition: i32::MAX };
+        let keys: Vec<Key> = self.by_id.range(first..=last).map(|(_, key)| *key).collect();
+        for key in keys {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                partition.log.set_config(config.clone());
+            }
+            self.mark_dirty(key);
+        }
+    }
+
+    fn open_partition(&mut self, id: TopicPartition, name: &str, leader_epoch: i32, now: Now) {
+        let settings = match self.topic_settings.get(&id.topic) {
+            Some(settings) => settings.clone(),
+            None => TopicSettings::effective(&self.image, &self.config.settings, name),
+        };
+        let config = log_config(&settings, &self.config.settings);
+        let role = if name == OFFSETS_TOPIC { Role::Offsets } else { Role::Data };
+        let key = self.open_log(id, name, role, config, leader_epoch, now);
+        if role == Role::Offsets {
+            let host = CoordinatorHost::new(key, self.new_coordinator(id.partition));
+            self.coordinators.insert(id.partition, host);
+        }
+    }
+
+    /// Loads the log when its folder is there, makes it otherwise.
+    pub(super) fn open_log(
+        &mut self,
+        id: TopicPartition,
+        name: &str,
+        role: Role,
+        config: LogConfig,
+        epoch: i32,
+        now: Now,
+    ) -> Key {
+        let dir = format!("{name}-{}", id.partition);
+        let key = self.partitions.next_key();
+        let place = (name.to_string(), id.partition);
+        let log = if self.facts.folders.contains(&dir) {
+            let hints = LoadHints {
+                clean: self.facts.clean,
+                recovery_point: self.facts.recovery_points.get(&place).copied().filter(|_| self.facts.clean),
+                log_start: self.facts.log_starts.get(&place).copied(),
+            };
+            self.desk.with_log(key, |out| PartitionLog::load(dir, id.topic, config, hints, now, out))
+        } else {
+            self.desk.with_log(key, |out| PartitionLog::create(dir, id.topic, config, now, out))
+        };
+        let inserted = self.partitions.insert(Partition::new(place.0, id, role, log, epoch));
+        crate::invariant!(inserted == key, "partition key {key} became {inserted}");
+        self.by_id.insert(id, key);
+        key
+    }
+
+    fn remove_topic(&mut self, id: TopicId, name: &str, end: i64, now: Now) -> u32 {
+        self.route.remove_topic(id);
+        self.topic_settings.remove(&id);
+        let first = TopicPartition { topic: id, partition: 0 };
+        let last = TopicPartition { topic: id, partition: i32::MAX };
+        let gone: Vec<_> = self.by_id.range(first..=last).map(|(id, key)| (*id, *key)).collect();
+        for (id, key) in &gone {
+            self.by_id.remove(id);
+            self.fail_partition(*key, &super::message::PartitionError::Unknown, now);
+            if name == OFFSETS_TOPIC {
+                self.coordinators.remove(&id.partition);
+            }
+            if let Some(partition) = self.partitions.get_mut(*key) {
+                let log = &mut partition.log;
+                self.desk.with_log(*key, |out| log.delete(now, out));
+            }
+            self.removal_of.insert(*key, end);
+            self.rearm(*key);
+        }
+        if let Some(folder) = &mut self.folder {
+            folder.forget_topic(name);
+        }
+        self.coordinators_forget_topic(name, now);
+        gone.len() as u32
+    }
+
+    /// The folder of a removed partition has another name now: its own is free.
+    pub(super) fn log_moved_away(&mut self, key: Key, _now: Now) {
+        let Some(end) = self.removal_of.remove(&key) else { return };
+        if let Some(left) = self.removals.get_mut(&end) {
+            *left -= 1;
+            if *left == 0 {
+                self.removals.remove(&end);
+                self.send(CoreId(0), Message::Applied { end });
+            }
+        }
+    }
+}
+
+/// What a log needs of a topic's settings.
+pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogConfig {
+    let page_cache = broker.page_cache_durability || topic.flush_messages_set || topic.flush_ms_set;
+    LogConfig {
+        segment_bytes: topic.segment_bytes,
+        segment_ms: topic.segment_ms,
+        index_interval_bytes: topic.index_interval_bytes,
+        index_bytes_max: topic.segment_index_bytes,
+        retention_ms: if topic.cleanup_delete { topic.retention_ms } else { -1 },
+        retention_bytes: if topic.cleanup_delete { topic.retention_bytes } else { -1 },
+        delete_delay_ms: topic.file_delete_delay_ms,
+        producer_expiration_ms: broker.producer_id_expiration_ms,
+        durability: if page_cache {
+            Durability::PageCache { messages: topic.flush_messages, ms: topic.flush_ms }
+        } else {
+            Durability::Stable
+        },
+        ..LogConfig::default()
+    }
+}

@@ -1,0 +1,105 @@
+//! Plugs a group coordinator (`coord`) into its `__consumer_offsets` partition: reads the partition at start, appends the
+//! records of each outcome as one batch, and releases the answers once they are durable. One a partition, on its core.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::CoreId;
+use crate::base::slots::{Key, Slots};
+use crate::coord::{AskId, CoordRecord, Coordinator, GroupAnswer, GroupRequest, Outcome};
+
+use super::message::AskKey;
+
+/// Where a coordinator is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Loading,
+    Active,
+    /// Its partition is offline.
+    Failed,
+}
+
+#[derive(Debug)]
+pub struct CoordinatorHost {
+    pub partition: Key,
+    pub phase: Phase,
+    /// Next offset to read while loading.
+    pub load_next: i64,
+    pub machine: Coordinator,
+    askers: Slots<(CoreId, AskKey)>,
+    /// (offset that must be durable, answers), in order.
+    parked: VecDeque<(i64, Vec<(AskId, GroupAnswer)>)>,
+    early: Vec<(CoreId, AskKey, GroupRequest)>,
+}
+
+impl CoordinatorHost {
+    pub fn new(partition: Key, machine: Coordinator) -> CoordinatorHost {
+        CoordinatorHost {
+            partition,
+            phase: Phase::Loading,
+            load_next: 0,
+            machine,
+            askers: Slots::default(),
+            parked: VecDeque::new(),
+            early: Vec::new(),
+        }
+    }
+
+    /// Keeps a request until the coordinator is loaded. Bounded by the requests in flight of the node.
+    pub fn early(&mut self, from: CoreId, key: AskKey, request: GroupRequest) {
+        self.early.push((from, key, request));
+    }
+
+    pub fn take_early(&mut self) -> Vec<(CoreId, AskKey, GroupRequest)> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Names an asker for the machine.
+    pub fn admit(&mut self, from: CoreId, key: AskKey) -> AskId {
+        AskId(self.askers.insert((from, key)))
+    }
+
+    /// The asker waits no more.
+    pub fn forget(&mut self, from: CoreId, key: AskKey) -> bool {
+        let found = self.askers.iter().find(|(_, asker)| **asker == (from, key)).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.askers.remove(id);
+            self.machine.forget(AskId(id));
+        }
+        found.is_some()
+    }
+
+    /// Splits an outcome: what to append now, and the answers that may go at once because nothing has to be appended.
+    pub fn take_outcome(&mut self, outcome: Outcome) -> (Vec<CoordRecord>, Vec<(AskId, GroupAnswer)>) {
+        (outcome.records, outcome.answers)
+    }
+
+    /// Parks answers until everything below `until` is durable.
+    pub fn park(&mut self, until: i64, answers: Vec<(AskId, GroupAnswer)>) {
+        self.parked.push_back((until, answers));
+    }
+
+    /// Answers whose records are durable, with their askers (forgotten ones left out).
+    pub fn released(&mut self, high_watermark: i64) -> Vec<((CoreId, AskKey), GroupAnswer)> {
+        let mut released = Vec::new();
+        while self.parked.front().is_some_and(|(until, _)| *until <= high_watermark) {
+            if let Some((_, answers)) = self.parked.pop_front() {
+                released.extend(self.address(answers));
+            }
+        }
+        released
+    }
+
+    /// Finds the askers of answers.
+    pub fn address(&mut self, answers: Vec<(AskId, GroupAnswer)>) -> Vec<((CoreId, AskKey), GroupAnswer)> {
+        answers.into_iter().filter_map(|(id, answer)| self.askers.remove(id.0).map(|asker| (asker, answer))).collect()
+    }
+
+    /// Everyone who waits, taken out: the partition has failed.
+    pub fn abandon(&mut self) -> Vec<(CoreId, AskKey)> {
+        self.phase = Phase::Failed;
+        self.parked.clear();
+        let ids: Vec<_> = self.askers.iter().map(|(id, _)| id).collect();
+        let waiting: Vec<_> = ids.into_iter().filter_map(|id| self.askers.remove(id)).collect();
+        waiting.into_iter().chain(self.take_early().into_iter().map(|(from, key, _)| (from, key))).collect()
+    }
+}

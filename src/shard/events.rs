@@ -1,0 +1,219 @@
+//! What the logs of this core tell, and what follows from it.
+
+use crate::base::slots::Key;
+use crate::base::time::{Mono, Now};
+use crate::log::LogEvent;
+
+use super::message::{Message, PartitionError, Reply};
+use super::partition::{AckWaiter, Role};
+use super::reads::ReadFor;
+use super::{Notice, Shard};
+
+impl Shard {
+    pub(super) fn log_event(&mut self, key: Key, event: LogEvent, now: Now) {
+        match event {
+            LogEvent::Ready => self.log_ready(key, now),
+            LogEvent::Durable(offset) => {
+                let Some(partition) = self.partitions.get_mut(key) else { return };
+                if partition.leader.durable(offset) {
+                    self.release(key, now);
+                    self.wake_watchers(key, false);
+                }
+                // What gathered while the write was in flight goes out with this turn's flush.
+                self.mark_dirty(key);
+            }
+            LogEvent::ReadDone { id, result } => match self.reads.take(key, id.0) {
+                Some(ReadFor::Fetch { job }) => self.fetch_read_done(job, key, result, now),
+                Some(ReadFor::CoordinatorLoad) => self.coordinator_loaded_part(key, result, now),
+                Some(ReadFor::ControllerLoad) => self.controller_loaded_part(key, result, now),
+                Some(ReadFor::Offset { .. }) | None => {}
+            },
+            LogEvent::TimeFound { id, result } => {
+                if let Some(ReadFor::Offset { job, slot }) = self.reads.take(key, id.0) {
+                    self.offset_found(job, slot, result);
+                }
+            }
+            LogEvent::Failed(reason) => {
+                let name = self.partitions.get(key).map(|p| p.log.dir().to_string()).unwrap_or_default();
+                let reason = format!("{name}: {reason}");
+                for core in 0..self.config.cores {
+                    if core != self.config.core.0 {
+                        self.send(crate::base::ids::CoreId(core), Message::FolderOffline { reason: reason.clone() });
+                    }
+                }
+                self.take_offline(&reason, now);
+            }
+            LogEvent::NoSpace => self.set_no_space(key, true),
+            LogEvent::SpaceBack => self.set_no_space(key, false),
+            LogEvent::LogStartMoved(_) => {}
+            LogEvent::Closed => self.log_closed(key),
+            LogEvent::MovedAway => self.log_moved_away(key, now),
+            LogEvent::Deleted => {
+                self.log_moved_away(key, now);
+                self.partitions.remove(key);
+            }
+        }
+    }
+
+    fn log_ready(&mut self, key: Key, now: Now) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        partition.ready = true;
+        partition.leader.durable(partition.log.durable_offset());
+        let role = partition.role;
+        let early = std::mem::take(&mut partition.early);
+        if let Some(report) = partition.log.take_report() {
+            let log = partition.log.dir().to_string();
+            self.notices.push(Notice::Recovered { log, report: report.to_string() });
+        }
+        match role {
+            Role::Data => {}
+            Role::Offsets => self.coordinator_load(key, now),
+            Role::Metadata => self.controller_load(key, now),
+        }
+        for (from, ask_key, ask) in early {
+            self.ask(from, ask_key, ask, now);
+        }
+    }
+
+    /// Answers everyone whose offset the high watermark has reached.
+    pub(super) fn release(&mut self, key: Key, now: Now) {
+        let (mut coordinator, mut controller) = (false, false);
+        while let Some(waiter) = self.partitions.get_mut(key).and_then(|p| p.next_released()) {
+            match waiter {
+                AckWaiter::Produce { job, .. } => self.produce_progress(job, 1),
+                AckWaiter::Coordinator => coordinator = true,
+                AckWaiter::Controller => controller = true,
+            }
+        }
+        if coordinator {
+            self.coordinator_release(key);
+        }
+        if controller {
+            self.controller_commit(now);
+        }
+    }
+
+    fn set_no_space(&mut self, key: Key, no_space: bool) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.no_space = no_space;
+            let dir = partition.log.dir();
+            if no_space {
+                tracing::error!("{dir}: the disk is full: appends are refused until there is room, reads go on");
+            } else {
+                tracing::info!("{dir}: there is room again");
+            }
+        }
+    }
+
+    /// The log folder has failed: everything in it answers with a storage error from now on.
+    pub(super) fn take_offline(&mut self, reason: &str, now: Now) {
+        if self.folder_offline {
+            return;
+        }
+        self.folder_offline = true;
+        self.notices.push(Notice::FolderOffline { reason: reason.to_string() });
+        let keys: Vec<Key> = self.partitions.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.fail_partition(key, &PartitionError::Storage, now);
+        }
+        if let Some(controller) = &mut self.controller {
+            for asker in controller.abandon() {
+                self.reply(asker, Reply::Refused(PartitionError::Storage));
+            }
+        }
+    }
+
+    /// Everyone who waits for the partition gets `error`; it stays as it is but serves nobody.
+    pub(super) fn fail_partition(&mut self, key: Key, error: &PartitionError, now: Now) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        partition.offline = Some(error.clone());
+        let acks = std::mem::take(&mut partition.acks);
+        let early = std::mem::take(&mut partition.early);
+        let number = partition.id.partition;
+        let role = partition.role;
+        for ack in acks {
+            if let AckWaiter::Produce { job, item } = ack.waiter {
+                self.produce_failed(job, item, error.clone());
+            }
+        }
+        for purpose in self.reads.take_all_of(key) {
+            match purpose {
+                ReadFor::Fetch { job } => {
+                    self.fetch_read_done(job, key, Err(crate::log::ReadError::Io(String::new())), now);
+                }
+                ReadFor::Offset { job, slot } => self.offset_failed(job, slot, error.clone()),
+                ReadFor::CoordinatorLoad | ReadFor::ControllerLoad => {}
+            }
+        }
+        self.wake_watchers(key, true);
+        for (from, ask_key, ask) in early {
+            self.ask(from, ask_key, ask, now);
+        }
+        if role == Role::Offsets
+            && let Some(host) = self.coordinators.get_mut(&number)
+        {
+            for asker in host.abandon() {
+                self.reply(asker, Reply::Refused(error.clone()));
+            }
+        }
+    }
+
+    /// Timers: retention, the logs' own, the coordinators'.
+    pub fn wake(&mut self, now: Now) {
+        while let Some(&(at, key)) = self.log_timers.first()
+            && at <= now.mono
+        {
+            self.log_timers.pop_first();
+            if let Some(partition) = self.partitions.get_mut(key) {
+                partition.wake_at = None;
+            }
+            self.mark_dirty(key);
+        }
+        if now.mono >= self.retain_at && !self.is_stopping() {
+            self.retain_at = now.mono.plus_ms(self.config.settings.log_retention_check_interval_ms.max(1) as u64);
+            self.retain_all(now);
+        }
+        self.coordinators_wake(now);
+    }
+
+    fn retain_all(&mut self, now: Now) {
+        let keys: Vec<Key> =
+            self.partitions.iter().filter(|(_, p)| p.ready && p.role != Role::Metadata).map(|(key, _)| key).collect();
+        let mut events = std::mem::take(&mut self.events);
+        for key in keys {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                let high_watermark = partition.leader.high_watermark();
+                let log = &mut partition.log;
+                self.desk.with_log(key, |out| log.retain(now, high_watermark, out, &mut events));
+            }
+            for event in events.drain(..) {
+                self.log_event(key, event, now);
+            }
+            self.rearm(key);
+        }
+        self.events = events;
+    }
+
+    /// Keeps the core's timer of a log as the log wants it now.
+    pub(super) fn rearm(&mut self, key: Key) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let wanted = partition.log.next_wake();
+        if wanted == partition.wake_at {
+            return;
+        }
+        if let Some(at) = partition.wake_at {
+            self.log_timers.remove(&(at, key));
+        }
+        if let Some(at) = wanted {
+            self.log_timers.insert((at, key));
+        }
+        partition.wake_at = wanted;
+    }
+
+    /// When this shard wants a turn if nothing happens before.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let logs = self.log_timers.first().map(|(at, _)| *at);
+        let groups = self.coordinators.values().filter_map(|host| host.machine.next_wake()).min();
+        [logs, groups, Some(self.retain_at)].into_iter().flatten().min()
+    }
+}

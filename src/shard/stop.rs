@@ -1,0 +1,114 @@
+//! A clean stop: every core closes its logs, core 0 writes the checkpoint files of the folder, and all may go.
+
+use crate::base::ids::CoreId;
+use crate::base::slots::Key;
+use crate::base::time::Now;
+
+use super::Shard;
+use super::message::{LogCheckpoint, Message};
+
+/// A stop in progress.
+#[derive(Debug, Default)]
+pub struct Stopping {
+    /// Logs of this core that are not closed yet.
+    open: Vec<Key>,
+    /// This core was asked to stop; core 0 may hear that others have before it is asked itself.
+    begun: bool,
+    told: bool,
+    /// On core 0: how many cores have closed their logs, and what they said.
+    closed_cores: u16,
+    checkpoints: Vec<LogCheckpoint>,
+    all_clean: bool,
+    own: Vec<LogCheckpoint>,
+}
+
+impl Stopping {
+    fn new() -> Stopping {
+        Stopping { all_clean: true, ..Stopping::default() }
+    }
+}
+
+impl Shard {
+    /// Closes every log. Requests are refused from here on.
+    pub fn stop(&mut self, now: Now) {
+        let stopping = self.stopping.get_or_insert_with(Stopping::new);
+        if stopping.begun {
+            return;
+        }
+        stopping.begun = true;
+        let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| p.ready).map(|(key, _)| key).collect();
+        stopping.open.clone_from(&keys);
+        for key in keys {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                let log = &mut partition.log;
+                self.desk.with_log(key, |out| log.close(now, out));
+            }
+        }
+        self.stop_progress();
+    }
+
+    pub(super) fn log_closed(&mut self, key: Key) {
+        let checkpoint = self.partitions.get(key).map(|p| LogCheckpoint {
+            topic: p.topic.clone(),
+            partition: p.id.partition,
+            log_start: p.log.start_offset(),
+            recovery_point: p.log.durable_offset(),
+            high_watermark: p.leader.high_watermark(),
+        });
+        if let Some(stopping) = &mut self.stopping {
+            stopping.open.retain(|open| *open != key);
+            stopping.own.extend(checkpoint);
+        }
+        self.stop_progress();
+    }
+
+    fn stop_progress(&mut self) {
+        let offline = self.folder_offline;
+        let Some(stopping) = &mut self.stopping else { return };
+        if !stopping.begun || stopping.told || !(stopping.open.is_empty() || offline) {
+            return;
+        }
+        stopping.told = true;
+        let checkpoints = std::mem::take(&mut stopping.own);
+        let clean = !offline && self.partitions.iter().all(|(_, p)| p.ready);
+        self.send(CoreId(0), Message::LogsClosed { checkpoints, clean });
+        if self.config.core != CoreId(0) {
+            self.stopped = true;
+        }
+    }
+
+    pub(super) fn logs_closed(&mut self, _from: CoreId, checkpoints: Vec<LogCheckpoint>, clean: bool) {
+        let cores = self.config.cores;
+        let stopping = self.stopping.get_or_insert_with(Stopping::new);
+        stopping.closed_cores += 1;
+        stopping.checkpoints.extend(checkpoints);
+        stopping.all_clean &= clean;
+        if stopping.closed_cores < cores {
+            return;
+        }
+        let checkpoints = std::mem::take(&mut stopping.checkpoints);
+        match (&mut self.folder, stopping.all_clean) {
+            (Some(folder), true) => folder.finish(&checkpoints, &mut self.desk),
+            _ => self.finished(),
+        }
+    }
+
+    pub(super) fn finished(&mut self) {
+        self.stopped = true;
+    }
+
+    /// This core was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| stopping.begun)
+    }
+
+    /// Everything is on disk, nothing is left to do.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped && self.desk.in_flight() == 0
+    }
+
+    /// The stop left everything as a clean start wants it; true on core 0 only.
+    pub fn stopped_clean(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| stopping.closed_cores > 0 && stopping.all_clean)
+    }
+}
