@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
@@ -102,16 +102,38 @@ where
     })
 }
 
-/// Asks for metadata: of one topic or of all. The first call of every command, so it is the one that finds no broker.
-pub fn metadata(connection: &Client<Quiet>, client: &ClientArgs, topic: Option<&str>) -> Result<Metadata, Failure> {
-    connection
-        .fetch_metadata(topic, answer_timeout(client))
-        .map_err(|error| broker_failure(&error, "the cluster's metadata", connection.context(), client))
+/// A client to ask with: of all kinds the one that never creates a topic by asking for it.
+pub fn observer(client: &ClientArgs) -> Result<BaseConsumer<Quiet>, Failure> {
+    finish(config(client), client)
 }
 
-/// Our sentence for an error of the library: a missing broker is named as such, everything else keeps its own words.
+/// Asks for metadata: of one topic or of all. The first call of every command, so it is the one that finds no broker.
+pub fn metadata(consumer: &BaseConsumer<Quiet>, client: &ClientArgs, topic: Option<&str>) -> Result<Metadata, Failure> {
+    consumer.fetch_metadata(topic, answer_timeout(client)).map_err(|error| {
+        // The library's log waits in its queue until somebody polls; the reason of the failure is in it.
+        let _nothing_is_subscribed = consumer.poll(Duration::ZERO);
+        broker_failure(&error, "the cluster's metadata", consumer.context(), client)
+    })
+}
+
+/// The failure of a step: what was asked, and [`explain`]. A missing broker needs no step to be understood.
 pub fn broker_failure(error: &KafkaError, asked: &str, quiet: &Quiet, client: &ClientArgs) -> Failure {
-    let unreachable = matches!(
+    let reason = explain(error, quiet, client);
+    if is_unreachable(error) { Failure::Message(reason) } else { Failure::Message(format!("{asked}: {reason}")) }
+}
+
+/// Our words for an error of the library: a missing broker is named as such, everything else keeps its own words.
+pub fn explain(error: &KafkaError, quiet: &Quiet, client: &ClientArgs) -> String {
+    if !is_unreachable(error) {
+        return error.rdkafka_error_code().map_or_else(|| error.to_string(), reason);
+    }
+    let why = quiet.last_complaint().map(|complaint| format!(": {complaint}")).unwrap_or_default();
+    let waited = super::output::count_of(u64::from(client.timeout), "second");
+    format!("no answer from {} within {waited}{why}", client.bootstrap)
+}
+
+fn is_unreachable(error: &KafkaError) -> bool {
+    matches!(
         error.rdkafka_error_code(),
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
@@ -120,14 +142,7 @@ pub fn broker_failure(error: &KafkaError, asked: &str, quiet: &Quiet, client: &C
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::MessageTimedOut
         )
-    );
-    if !unreachable {
-        let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), reason);
-        return Failure::Message(format!("{asked}: {reason}"));
-    }
-    let why = quiet.last_complaint().map(|complaint| format!(": {complaint}")).unwrap_or_default();
-    let waited = super::output::count_of(u64::from(client.timeout), "second");
-    Failure::Message(format!("no answer from {} within {waited}{why}", client.bootstrap))
+    )
 }
 
 /// The library's words for an error code, without its "Broker: " in front.
@@ -171,20 +186,17 @@ mod tests {
     #[test]
     fn a_missing_broker_is_named_after_a_bounded_wait() {
         let client = nobody();
-        let consumer: rdkafka::consumer::BaseConsumer<Quiet> = finish(config(&client), &client).unwrap();
-        let Err(Failure::Message(message)) = metadata(rdkafka::consumer::Consumer::client(&consumer), &client, None)
-        else {
-            panic!("a broker on port 1?")
-        };
-        assert!(message.starts_with("no answer from 127.0.0.1:1 within 1 second"), "{message}");
+        let consumer = observer(&client).unwrap();
+        let Err(Failure::Message(message)) = metadata(&consumer, &client, None) else { panic!("a broker on port 1?") };
+        assert!(message.starts_with("no answer from 127.0.0.1:1 within 1 second: "), "{message}");
+        assert!(message.ends_with("Connection refused"), "{message}");
     }
 
     #[test]
     fn an_unknown_client_property_is_named() {
         let mut client = nobody();
         client.properties.push(("no.such.thing".to_owned(), "1".to_owned()));
-        let made: Result<rdkafka::consumer::BaseConsumer<Quiet>, Failure> = finish(config(&client), &client);
-        let Err(Failure::Message(message)) = made else { panic!("accepted") };
+        let Err(Failure::Message(message)) = observer(&client) else { panic!("accepted") };
         assert!(message.contains("no.such.thing"), "{message}");
     }
 

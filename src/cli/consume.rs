@@ -29,11 +29,10 @@ pub fn run(client: &ClientArgs, args: &ConsumeArgs, out: &mut Out<'_>) -> Result
     let mut config = client::config(client);
     config.set("enable.partition.eof", "true");
     // Only what was printed is committed: now and then by the library, and once at the end.
-    config.set("enable.auto.commit", "true").set("enable.auto.offset.store", "false");
+    config.set("enable.auto.commit", args.group.is_some().to_string()).set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", if args.from_beginning { "earliest" } else { "latest" });
-    if let Some(group) = &args.group {
-        config.set("group.id", group);
-    }
+    // The library wants a name also where no group is joined; it stays unused then.
+    config.set("group.id", args.group.as_deref().unwrap_or("kataract-cli"));
     let consumer: BaseConsumer<Quiet> = client::finish(config, client)?;
     let partitions = partitions(&consumer, client, args)?;
     if args.group.is_some() {
@@ -52,7 +51,7 @@ pub fn run(client: &ClientArgs, args: &ConsumeArgs, out: &mut Out<'_>) -> Result
 
 /// The partitions to read; an error when the topic or the partition does not exist.
 fn partitions(consumer: &BaseConsumer<Quiet>, client: &ClientArgs, args: &ConsumeArgs) -> Result<Vec<i32>, Failure> {
-    let metadata = client::metadata(consumer.client(), client, Some(&args.topic))?;
+    let metadata = client::metadata(consumer, client, Some(&args.topic))?;
     let all: Vec<i32> = metadata
         .topics()
         .iter()

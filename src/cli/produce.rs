@@ -102,11 +102,8 @@ pub fn run(client: &ClientArgs, args: &ProduceArgs, out: &mut Out<'_>) -> Result
     if tally.failed > 0 || settled > 0 {
         let what = format!("{} not delivered to {}", count_of(tally.failed + settled, "record"), args.topic);
         let error = tally.first_error.unwrap_or(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
-        let reason = match client::broker_failure(&error, "reason", &connection.0.context().quiet, client) {
-            Failure::Message(reason) => reason,
-            Failure::Reported | Failure::OutputClosed => error.to_string(),
-        };
-        return Err(Failure::Message(format!("{what}, {} delivered; {reason}", tally.delivered)));
+        let reason = client::explain(&error, &connection.0.context().quiet, client);
+        return Err(Failure::Message(format!("{what} ({} delivered): {reason}", tally.delivered)));
     }
     if !out.is_json() && std::io::stderr().is_terminal() {
         eprintln!("{} delivered to {}", count_of(tally.delivered, "record"), args.topic);
@@ -136,11 +133,12 @@ fn connect(client: &ClientArgs, args: &ProduceArgs) -> Result<Connection, Failur
     config.set("message.timeout.ms", client::delivery_timeout(client).as_millis().to_string());
     let connection: Connection = client::finish(config, client)?;
     let quiet = &connection.0.context().quiet;
-    let metadata = connection
-        .0
-        .client()
-        .fetch_metadata(Some(&args.topic), client::answer_timeout(client))
-        .map_err(|error| client::broker_failure(&error, &format!("topic {}", args.topic), quiet, client))?;
+    let metadata =
+        connection.0.client().fetch_metadata(Some(&args.topic), client::answer_timeout(client)).map_err(|error| {
+            // Lets the library tell its log, which holds the reason.
+            connection.0.poll(Duration::ZERO);
+            client::broker_failure(&error, &format!("topic {}", args.topic), quiet, client)
+        })?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if let Some(partition) = args.partition
         && partitions > 0

@@ -3,6 +3,7 @@
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
 };
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use serde_json::{Value, json};
@@ -15,9 +16,9 @@ type Admin = AdminClient<Quiet>;
 
 /// Runs one verb.
 pub fn run(client: &ClientArgs, args: &TopicArgs, out: &mut Out<'_>) -> Result<(), Failure> {
+    let observer = client::observer(client)?;
+    let metadata = client::metadata(&observer, client, None)?;
     let admin: Admin = client::finish(client::config(client), client)?;
-    // All topics, also when one is asked for: asking for a single one might create it.
-    let metadata = client::metadata(admin.inner(), client, None)?;
     match &args.verb {
         TopicVerb::Create { topics, partitions, replication_factor, configs } => {
             let new = topics.iter().map(|topic| {
@@ -34,7 +35,7 @@ pub fn run(client: &ClientArgs, args: &TopicArgs, out: &mut Out<'_>) -> Result<(
             let mut missing = false;
             for topic in topics {
                 match find(&metadata, topic) {
-                    Some(found) => describe(&admin, client, found, *all_configs, out)?,
+                    Some(found) => describe(&observer, &admin, client, found, *all_configs, out)?,
                     None => {
                         missing = true;
                         out.flush()?;
@@ -126,6 +127,7 @@ fn list(metadata: &Metadata, internal: bool, out: &mut Out<'_>) -> Result<(), Fa
 }
 
 fn describe(
+    observer: &BaseConsumer<Quiet>,
     admin: &Admin,
     client: &ClientArgs,
     topic: &MetadataTopic,
@@ -140,9 +142,9 @@ fn describe(
         let known = if partition.leader() < 0 {
             None
         } else {
-            let asked = admin.inner().fetch_watermarks(topic.name(), partition.id(), client::answer_timeout(client));
+            let asked = observer.fetch_watermarks(topic.name(), partition.id(), client::answer_timeout(client));
             let what = format!("offsets of {}-{}", topic.name(), partition.id());
-            Some(asked.map_err(|error| client::broker_failure(&error, &what, admin.inner().context(), client))?)
+            Some(asked.map_err(|error| client::broker_failure(&error, &what, observer.context(), client))?)
         };
         offsets.push(known);
     }
