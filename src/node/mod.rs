@@ -1,1 +1,5 @@
-//! (floor header comes with its first code)
+//! Floor 9: one broker process: its configuration, its data folder, and the wiring of its cores.
+
+pub mod config;
+pub mod data_dir;
+pub mod folder_lock;
