@@ -11,16 +11,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::base::ids::{CoreId, TopicPartition, Uuid};
+use crate::base::ids::{CoreId, TopicPartition};
 use crate::shard::message::{Ask, FetchAsk, FetchItem, Fetched, PartitionError, Reply, WatchItem};
-use crate::wire::error_code::ErrorCode;
 use crate::wire::fetch::{
-    FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, decode_request, encode_response,
+    EpochEndOffset, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, decode_request,
+    encode_response,
 };
+use crate::wire::{ErrorCode, TopicRef};
 
 use super::errors::partition_error;
-use super::fetch_session::{Opened, SessionError, SessionRequest, Telling, TopicRef, Wanted};
-use super::{Ctx, Gather, Handled, Step};
+use super::fetch_session::{Opened, SessionError, SessionRequest, Telling, Wanted};
+use super::{Ctx, Gather, Handled, Step, unencodable};
 
 /// One partition of the request.
 #[derive(Debug)]
@@ -45,19 +46,19 @@ struct FetchGather {
 }
 
 pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
-    let request = match decode_request(ctx.head.api_version, body) {
+    let request = match decode_request(ctx.head.api_version, &body) {
         Ok(request) => request,
         Err(error) => return Handled::Close(format!("Fetch: {error}")),
     };
     if request.replica_id >= 0 {
-        return Handled::Answer(top_level(ctx, ErrorCode::NotLeaderOrFollower, 0));
+        return top_level(ctx, ErrorCode::NotLeaderOrFollower);
     }
     let (min_bytes, max_bytes) = (request.min_bytes.max(0) as usize, request.max_bytes.max(0) as u32);
     let max_bytes = max_bytes.min(ctx.shard.settings().fetch_max_bytes as u32);
     let max_wait = request.max_wait_ms.max(0) as u64;
     let opened = match ctx.fetch_sessions.open(session_request(ctx.head.api_version, request), ctx.now, ctx.random) {
         Ok(opened) => opened,
-        Err(error) => return Handled::Answer(top_level(ctx, session_error(error), 0)),
+        Err(error) => return top_level(ctx, session_error(error)),
     };
     let Opened { id, incremental, wanted } = opened;
     let items: Vec<Item> = wanted.into_iter().map(|wanted| resolve(ctx, wanted)).collect();
@@ -73,7 +74,8 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     };
     gather.read(ctx, None);
     if gather.reading.is_empty() {
-        return Handled::Answer(gather.encode(ctx));
+        let response = gather.response(ctx);
+        return respond(ctx, &response);
     }
     if max_wait > 0 {
         ctx.expire_in(max_wait);
@@ -82,35 +84,28 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 }
 
 fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
-    let by_id = version >= 13;
-    let name = |name: String, id: Uuid| if by_id { TopicRef::Id(id) } else { TopicRef::Name(name) };
     let mut wanted = Vec::new();
     for topic in request.topics {
-        let reference = name(topic.name, topic.id);
         for partition in topic.partitions {
             wanted.push(Wanted {
-                topic: reference.clone(),
-                partition: partition.partition,
+                topic: topic.topic.clone(),
+                partition: partition.index,
                 offset: partition.fetch_offset,
-                max_bytes: partition.max_bytes.max(0) as u32,
+                max_bytes: partition.partition_max_bytes.max(0) as u32,
                 leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
             });
         }
     }
     let mut forgotten = Vec::new();
-    for topic in request.forgotten {
-        let reference = name(topic.name, topic.id);
-        forgotten.extend(topic.partitions.into_iter().map(|partition| (reference.clone(), partition)));
+    for topic in request.forgotten_topics {
+        forgotten.extend(topic.partitions.into_iter().map(|partition| (topic.topic.clone(), partition)));
     }
-    SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id, wanted, forgotten }
+    SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id: version >= 13, wanted, forgotten }
 }
 
 fn resolve(ctx: &Ctx<'_>, wanted: Wanted) -> Item {
-    let (topic, unknown) = match &wanted.topic {
-        TopicRef::Name(name) => (ctx.shard.image.topic_named(name), ErrorCode::UnknownTopicOrPartition),
-        TopicRef::Id(id) => (ctx.shard.image.topic(id), ErrorCode::UnknownTopicId),
-    };
+    let (topic, unknown) = super::topic_names::find(ctx, &wanted.topic);
     let Some(topic) = topic else { return Item { wanted, target: None, result: Err(unknown) } };
     let partition = TopicPartition { topic: topic.id, partition: wanted.partition };
     match ctx.shard.route.owner(partition) {
@@ -119,10 +114,17 @@ fn resolve(ctx: &Ctx<'_>, wanted: Wanted) -> Item {
     }
 }
 
-fn top_level(ctx: &Ctx<'_>, error: ErrorCode, session: i32) -> Vec<Bytes> {
+fn top_level(ctx: &Ctx<'_>, error: ErrorCode) -> Handled {
     let response =
-        FetchResponse { throttle_time_ms: 0, error, session_id: session, topics: Vec::new(), node_endpoints: Vec::new() };
-    encode_response(ctx.head.api_version, ctx.head.correlation_id, response)
+        FetchResponse { throttle_time_ms: 0, error, session_id: 0, topics: Vec::new(), node_endpoints: Vec::new() };
+    respond(ctx, &response)
+}
+
+fn respond(ctx: &Ctx<'_>, response: &FetchResponse) -> Handled {
+    match encode_response(ctx.head.api_version, ctx.head.correlation_id, response) {
+        Ok(parts) => Handled::Answer(parts),
+        Err(error) => Handled::Close(unencodable(ctx, &error)),
+    }
 }
 
 fn session_error(error: SessionError) -> ErrorCode {
@@ -163,7 +165,7 @@ impl FetchGather {
             return Step::Wait;
         }
         if self.due || self.is_enough() {
-            return Step::Answer(self.encode(ctx));
+            return self.answer(ctx);
         }
         self.watch(ctx);
         Step::Wait
@@ -211,7 +213,15 @@ impl FetchGather {
         }
     }
 
-    fn encode(&mut self, ctx: &mut Ctx<'_>) -> Vec<Bytes> {
+    fn answer(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        let response = self.response(ctx);
+        match encode_response(ctx.head.api_version, ctx.head.correlation_id, &response) {
+            Ok(parts) => Step::Answer(parts),
+            Err(error) => Step::Close(unencodable(ctx, &error)),
+        }
+    }
+
+    fn response(&mut self, ctx: &mut Ctx<'_>) -> FetchResponse {
         self.fit();
         let mut topics: Vec<FetchTopicResponse> = Vec::new();
         let mut last: Option<TopicRef> = None;
@@ -222,25 +232,20 @@ impl FetchGather {
                 continue;
             }
             if last.as_ref() != Some(&item.wanted.topic) {
-                let (name, id) = match &item.wanted.topic {
-                    TopicRef::Name(name) => (name.clone(), Uuid::ZERO),
-                    TopicRef::Id(id) => (String::new(), *id),
-                };
-                topics.push(FetchTopicResponse { name, id, partitions: Vec::new() });
+                topics.push(FetchTopicResponse { topic: item.wanted.topic.clone(), partitions: Vec::new() });
                 last = Some(item.wanted.topic);
             }
             if let Some(topic) = topics.last_mut() {
                 topic.partitions.push(partition);
             }
         }
-        let response = FetchResponse {
+        FetchResponse {
             throttle_time_ms: 0,
             error: ErrorCode::None,
             session_id: self.session,
             topics,
             node_endpoints: Vec::new(),
-        };
-        encode_response(ctx.head.api_version, ctx.head.correlation_id, response)
+        }
     }
 }
 
@@ -248,7 +253,7 @@ fn partition_response(
     wanted: &Wanted,
     result: Result<Fetched, ErrorCode>,
 ) -> (FetchPartitionResponse, Telling) {
-    let mut response = FetchPartitionResponse::new(wanted.partition);
+    let mut response = FetchPartitionResponse::failed(wanted.partition, ErrorCode::None);
     let mut telling =
         Telling { high_watermark: -1, log_start: -1, bytes: 0, is_error: false, is_diverging: false };
     match result {
@@ -260,7 +265,8 @@ fn partition_response(
             response.high_watermark = fetched.high_watermark;
             response.last_stable_offset = fetched.high_watermark;
             response.log_start_offset = fetched.log_start;
-            response.diverging_epoch = fetched.diverging;
+            response.diverging_epoch =
+                fetched.diverging.map(|(epoch, end_offset)| EpochEndOffset { epoch, end_offset });
             response.records = fetched.parts;
         }
         Err(error) => {
@@ -300,7 +306,7 @@ impl Gather for FetchGather {
 
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
         self.due = true;
-        if self.reading.is_empty() { Step::Answer(self.encode(ctx)) } else { Step::Wait }
+        if self.reading.is_empty() { self.answer(ctx) } else { Step::Wait }
     }
 
     fn is_long_poll(&self) -> bool {

@@ -5,19 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::ids::Uuid;
 use crate::base::prng::Prng;
 use crate::base::time::{Mono, Now};
+use crate::wire::TopicRef;
 
 /// A session that was not used this long may be evicted for a new one, milliseconds (Kafka's constant).
 const EVICTABLE_AFTER_MS: u64 = 120_000;
-
-/// How a request names a topic: by name below version 13, by id from there on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TopicRef {
-    Name(String),
-    Id(Uuid),
-}
 
 /// One partition as the client wants it fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,7 +217,7 @@ mod tests {
 
     fn wanted(partition: i32) -> Wanted {
         Wanted {
-            topic: TopicRef::Name("t".to_string()),
+            topic: TopicRef::named("t"),
             partition,
             offset: 0,
             max_bytes: 1,
@@ -254,7 +247,7 @@ mod tests {
         let next = sessions.open(request(full.id, 1, &[]), at(1), &mut random).unwrap();
         assert_eq!(next.wanted.len(), 2);
         let mut forgetting = request(full.id, 2, &[]);
-        forgetting.forgotten = vec![(TopicRef::Name("t".to_string()), 0)];
+        forgetting.forgotten = vec![(TopicRef::named("t"), 0)];
         let less = sessions.open(forgetting, at(2), &mut random).unwrap();
         assert_eq!(less.wanted.iter().map(|w| w.partition).collect::<Vec<_>>(), [1]);
         let stale = sessions.open(request(full.id, 2, &[]), at(3), &mut random);
@@ -268,7 +261,7 @@ mod tests {
     fn only_partitions_with_news_are_told_and_those_with_data_move_to_the_end() {
         let (mut sessions, mut random) = (FetchSessions::new(10), Prng::new(1));
         let id = sessions.open(request(0, 0, &[0, 1]), at(0), &mut random).unwrap().id;
-        let topic = TopicRef::Name("t".to_string());
+        let topic = TopicRef::named("t");
         assert!(sessions.is_news(id, &topic, 0, told(5, 0)), "never told before");
         assert!(!sessions.is_news(id, &topic, 0, told(5, 0)));
         assert!(sessions.is_news(id, &topic, 0, told(6, 0)), "the high watermark moved");

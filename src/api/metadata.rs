@@ -17,7 +17,7 @@ use crate::wire::messages::{MetadataRequest, MetadataResponse};
 use crate::wire::{ErrorCode, StrBytes, cold, to_message_uuid};
 
 use super::errors::meta_error;
-use super::{Ctx, Gather, Handled, Step, encode, topic_names};
+use super::{Ctx, Gather, Handled, Step, answer, respond, topic_names};
 
 /// The topics that only brokers may make.
 pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
@@ -42,7 +42,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let missing = missing_topics(ctx, &request);
     let gather = MetadataGather { request, refused: BTreeMap::new() };
     if missing.is_empty() {
-        return Handled::Answer(gather.encode(ctx));
+        return respond(ctx, &gather.response(ctx));
     }
     let timeout_ms = ctx.shard.settings().request_timeout_ms as u64;
     ctx.ask_controller(0, topic_names::auto_create(missing));
@@ -69,7 +69,7 @@ fn missing_topics(ctx: &Ctx<'_>, request: &MetadataRequest) -> Vec<String> {
 }
 
 impl MetadataGather {
-    fn encode(&self, ctx: &Ctx<'_>) -> Vec<Bytes> {
+    fn response(&self, ctx: &Ctx<'_>) -> MetadataResponse {
         let image = &ctx.shard.image;
         let version = ctx.head.api_version;
         let mut response = MetadataResponse::default()
@@ -90,7 +90,7 @@ impl MetadataGather {
             let topics = self.request.topics.iter().flatten();
             response.topics = topics.map(|topic| self.topic(ctx, topic)).collect();
         }
-        encode(ctx, &response)
+        response
     }
 
     fn topic(&self, ctx: &Ctx<'_>, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
@@ -133,8 +133,8 @@ impl MetadataGather {
 impl Gather for MetadataGather {
     fn reply(&mut self, _part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
         match reply {
-            Reply::Control(answer) => {
-                for (name, error) in topic_names::refused(answer) {
+            Reply::Control(made) => {
+                for (name, error) in topic_names::refused(made) {
                     // Somebody else was faster: the topic is there.
                     if error != crate::meta::MetaError::TopicAlreadyExists {
                         self.refused.insert(name, meta_error(&error));
@@ -143,11 +143,11 @@ impl Gather for MetadataGather {
             }
             other => tracing::warn!("topics could not be made: {other:?}"),
         }
-        Step::Answer(self.encode(ctx))
+        answer(ctx, &self.response(ctx))
     }
 
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
-        Step::Answer(self.encode(ctx))
+        answer(ctx, &self.response(ctx))
     }
 }
 

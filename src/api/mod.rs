@@ -26,6 +26,8 @@ use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
 use crate::shard::Shard;
 use crate::shard::message::{Ask, AskKey, Message, Reply};
+use crate::wire::cold::{self, ColdResponse};
+use crate::wire::WireError;
 use crate::wire::header::RequestHead;
 
 use fetch_session::FetchSessions;
@@ -116,14 +118,27 @@ impl Ctx<'_> {
     }
 }
 
-/// Encodes the answer of a cold API for the version that was asked.
-fn encode<T: crate::wire::cold::Response>(ctx: &Ctx<'_>, response: &T) -> Vec<Bytes> {
-    crate::wire::cold::encode_response(ctx.head, response)
+/// The answer of a cold API, encoded for the version that was asked, as what a handler did.
+fn respond<T: ColdResponse>(ctx: &Ctx<'_>, response: &T) -> Handled {
+    match cold::encode_response(ctx.head.api_key, ctx.head.api_version, ctx.head.correlation_id, response) {
+        Ok(bytes) => Handled::Answer(vec![bytes]),
+        Err(error) => Handled::Close(unencodable(ctx, &error)),
+    }
 }
 
-/// As [`encode`], as what a handler did.
-fn respond<T: crate::wire::cold::Response>(ctx: &Ctx<'_>, response: &T) -> Handled {
-    Handled::Answer(encode(ctx, response))
+/// As [`respond`], as what a gather did.
+fn answer<T: ColdResponse>(ctx: &Ctx<'_>, response: &T) -> Step {
+    match cold::encode_response(ctx.head.api_key, ctx.head.api_version, ctx.head.correlation_id, response) {
+        Ok(bytes) => Step::Answer(vec![bytes]),
+        Err(error) => Step::Close(unencodable(ctx, &error)),
+    }
+}
+
+/// A mistake of ours, not of the client: it is told to the operator.
+fn unencodable(ctx: &Ctx<'_>, error: &WireError) -> String {
+    let reason = format!("API {} version {}: the answer: {error}", ctx.head.api_key, ctx.head.api_version);
+    tracing::error!("{reason}");
+    reason
 }
 
 #[derive(Debug)]

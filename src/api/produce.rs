@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::base::ids::{CoreId, TopicPartition, Uuid};
+use crate::base::ids::{CoreId, TopicPartition};
 use crate::batch::header::BatchHeader;
 use crate::batch::validate::{ClientRules, check_client_batch};
 use crate::meta::settings::TopicSettings;
 use crate::shard::message::{Ask, ProduceItem, Reply};
-use crate::wire::error_code::ErrorCode;
 use crate::wire::produce::{
-    PartitionResponse, ProduceRequest, ProduceResponse, RecordError, TopicResponse, decode_request, encode_response,
+    ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, decode_request,
+    encode_response,
 };
+use crate::wire::{ErrorCode, TopicRef, WireError};
 
 use super::errors::{partition_error, refusal};
-use super::{Ctx, Gather, Handled, Step};
+use super::{Ctx, Gather, Handled, Step, unencodable};
 
 /// zstd may be produced from this version on (KIP-110).
 const ZSTD_VERSION: i16 = 7;
@@ -27,21 +28,21 @@ const ZSTD_VERSION: i16 = 7;
 #[derive(Debug)]
 struct Item {
     topic: usize,
-    response: PartitionResponse,
+    response: ProducePartitionResponse,
     /// The ask that it waits for.
     waits_for: Option<CoreId>,
 }
 
 #[derive(Debug)]
 struct ProduceGather {
-    topics: Vec<(String, Uuid)>,
+    topics: Vec<TopicRef>,
     items: Vec<Item>,
     asks_left: u32,
 }
 
 pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let version = ctx.head.api_version;
-    let request = match decode_request(version, body) {
+    let request = match decode_request(version, &body) {
         Ok(request) => request,
         Err(error) => return Handled::Close(format!("Produce: {error}")),
     };
@@ -60,7 +61,10 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
         return Handled::Silent;
     }
     if gather.asks_left == 0 {
-        return Handled::Answer(gather.encode(ctx));
+        return match gather.encode(ctx) {
+            Ok(parts) => Handled::Answer(parts),
+            Err(error) => Handled::Close(unencodable(ctx, &error)),
+        };
     }
     ctx.expire_in(timeout_ms);
     Handled::Gather(Box::new(gather))
@@ -75,18 +79,13 @@ fn sort_out(
     let mut by_owner: BTreeMap<CoreId, Vec<ProduceItem>> = BTreeMap::new();
     let acks_valid = matches!(request.acks, -1..=1);
     for asked in request.topics {
-        let topic = if ctx.head.api_version >= 13 {
-            ctx.shard.image.topic(&asked.id)
-        } else {
-            ctx.shard.image.topic_named(&asked.name)
-        };
+        let (topic, unknown) = super::topic_names::find(ctx, &asked.topic);
         let place = gather.topics.len();
-        let unknown = if ctx.head.api_version >= 13 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let id = topic.map(|t| t.id);
         let settings = id.and_then(|id| ctx.shard.topic_settings(id));
-        gather.topics.push((asked.name, id.unwrap_or(asked.id)));
+        gather.topics.push(asked.topic);
         for data in asked.partitions {
-            let mut response = PartitionResponse::new(data.index);
+            let mut response = ProducePartitionResponse::failed(data.index, ErrorCode::None);
             let target = id.map(|topic| TopicPartition { topic, partition: data.index });
             let owner = target.and_then(|target| ctx.shard.route.owner(target));
             match (target, owner, settings) {
@@ -136,17 +135,21 @@ fn check(ctx: &Ctx<'_>, batch: &Bytes, settings: &TopicSettings) -> Result<(), B
 }
 
 impl ProduceGather {
-    fn encode(&mut self, ctx: &Ctx<'_>) -> Vec<Bytes> {
-        let mut topics: Vec<TopicResponse> = self
-            .topics
-            .drain(..)
-            .map(|(name, id)| TopicResponse { name, id, partitions: Vec::new() })
-            .collect();
+    fn encode(&mut self, ctx: &Ctx<'_>) -> Result<Vec<Bytes>, WireError> {
+        let mut topics: Vec<ProduceTopicResponse> =
+            self.topics.drain(..).map(|topic| ProduceTopicResponse { topic, partitions: Vec::new() }).collect();
         for item in self.items.drain(..) {
             topics[item.topic].partitions.push(item.response);
         }
         let response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
-        vec![encode_response(ctx.head.api_version, ctx.head.correlation_id, &response)]
+        encode_response(ctx.head.api_version, ctx.head.correlation_id, &response)
+    }
+
+    fn answer(&mut self, ctx: &Ctx<'_>) -> Step {
+        match self.encode(ctx) {
+            Ok(parts) => Step::Answer(parts),
+            Err(error) => Step::Close(unencodable(ctx, &error)),
+        }
     }
 }
 
@@ -176,14 +179,14 @@ impl Gather for ProduceGather {
             other => return Step::Close(format!("Produce was answered with {other:?}")),
         }
         self.asks_left -= 1;
-        if self.asks_left == 0 { Step::Answer(self.encode(ctx)) } else { Step::Wait }
+        if self.asks_left == 0 { self.answer(ctx) } else { Step::Wait }
     }
 
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
         for item in self.items.iter_mut().filter(|item| item.waits_for.is_some()) {
             item.response.error = ErrorCode::RequestTimedOut;
         }
-        Step::Answer(self.encode(ctx))
+        self.answer(ctx)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::api::{Answer, Request};
 use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 use crate::port::net::NetOp;
-use crate::wire::frame::{self, Frame};
+use crate::wire::frame::{self, Cut};
 
 /// The bounds of one core's connections.
 #[derive(Clone, Copy, Debug)]
@@ -137,13 +137,13 @@ impl Sessions {
         }
         let input = session.input.as_mut()?;
         match frame::cut(input, self.limits.frame_bytes_max) {
-            Ok(Frame::Whole(frame)) => {
+            Ok(Cut::Frame(frame)) => {
                 let place = session.first_place + session.places.len() as u64;
                 session.places.push_back(Place { frame_bytes: frame.len(), parts: None });
                 self.bytes_in_flight += frame.len();
                 Some((Request { conn, place, frame }, session.peer))
             }
-            Ok(Frame::Needs(_)) => {
+            Ok(Cut::Needs(_)) => {
                 self.read_on(conn);
                 None
             }
@@ -160,14 +160,12 @@ impl Sessions {
         if !self.reading {
             return;
         }
-        let frame_max = self.limits.frame_bytes_max;
         let Some(session) = self.table.get_mut(&conn) else { return };
         if session.closing || session.close_after {
             return;
         }
-        if let Some(mut buffer) = session.input.take() {
-            frame::reserve(&mut buffer, frame_max);
-            self.ops.push(NetOp::Recv { conn, buffer });
+        if let Some(pending) = session.input.take() {
+            self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending) });
         }
     }
 
