@@ -22,10 +22,10 @@ use super::{Ctx, Gather, Handled, Step, answer, respond, topic_names};
 /// The topics that only brokers may make.
 pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 /// "No operations asked for" in the fields of authorized operations.
-const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 /// Every operation a topic or cluster has, as bits: there is no authorizer, so everybody may do everything.
-const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-const CLUSTER_OPERATIONS: i32 = 0b1111_1000_0000 | 0b1_0000_0000_0000;
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+pub const CLUSTER_OPERATIONS: i32 = 0b1111_1000_0000 | 0b1_0000_0000_0000;
 
 #[derive(Debug)]
 struct MetadataGather {

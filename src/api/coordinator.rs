@@ -1,0 +1,197 @@
+//! 10 FindCoordinator, and the way of every group request to the coordinator of its group.
+//!
+//! A group's coordinator lives on partition `hash(group) mod n` of `__consumer_offsets`; the topic is made when somebody
+//! looks for a coordinator first.
+
+use bytes::Bytes;
+
+use crate::base::ids::{CoreId, TopicPartition};
+use crate::coord::{self, GroupAnswer, GroupError, GroupRequest};
+use crate::shard::OFFSETS_TOPIC;
+use crate::shard::message::{Ask, PartitionError, Reply};
+use crate::wire::messages as m;
+use crate::wire::messages::find_coordinator_response::Coordinator;
+use crate::wire::{ErrorCode, StrBytes, cold};
+
+use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit, offset_fetch};
+use super::{respond, topic_names};
+
+/// From this version on FindCoordinator asks for several keys at once.
+const BATCH_VERSION: i16 = 4;
+const KEY_TYPE_GROUP: i8 = 0;
+
+/// Which API a group request came by, so that its answer finds the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupApi {
+    Join,
+    Sync,
+    Heartbeat,
+    Leave,
+    OffsetCommit,
+    OffsetDelete,
+}
+
+/// The partition of `__consumer_offsets` that a group belongs to, and its core; `None` while there is no such topic.
+pub fn place(ctx: &Ctx<'_>, group: &str) -> Option<(i32, CoreId)> {
+    let topic = ctx.shard.image.topic_named(OFFSETS_TOPIC)?;
+    let partition = coord::partition_for(group, topic.partition_count() as i32);
+    let core = ctx.shard.route.owner(TopicPartition { topic: topic.id, partition })?;
+    Some((partition, core))
+}
+
+/// Sends a request to the coordinator of its group; the answer is encoded as `api` has it.
+pub fn ask(ctx: &mut Ctx<'_>, api: GroupApi, request: GroupRequest) -> Handled {
+    let group = request.group().unwrap_or_default().to_string();
+    // Without the topic no group can exist: the client shall look for its coordinator, which makes it.
+    let refused = GroupAnswer::refused(&request, GroupError::NotCoordinator);
+    let Some((partition, core)) = place(ctx, &group) else {
+        return match encode(ctx, api, refused) {
+            Step::Answer(parts) => Handled::Answer(parts),
+            Step::Close(reason) => Handled::Close(reason),
+            Step::Silent | Step::Wait => Handled::Silent,
+        };
+    };
+    let blank = GroupRequestShape { api, request: shape_of(&request) };
+    ctx.ask(0, core, Ask::Group { partition, request });
+    Handled::Gather(Box::new(blank))
+}
+
+/// What is kept of a request to be able to refuse it: its items, without their payload.
+fn shape_of(request: &GroupRequest) -> GroupRequest {
+    match request {
+        GroupRequest::Join(join) => {
+            let mut join = join.clone();
+            join.protocols.clear();
+            GroupRequest::Join(join)
+        }
+        GroupRequest::Sync(sync) => {
+            let mut sync = sync.clone();
+            sync.assignments.clear();
+            GroupRequest::Sync(sync)
+        }
+        other => other.clone(),
+    }
+}
+
+#[derive(Debug)]
+struct GroupRequestShape {
+    api: GroupApi,
+    request: GroupRequest,
+}
+
+impl Gather for GroupRequestShape {
+    fn reply(&mut self, _part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
+        let group_answer = match reply {
+            Reply::Group(group_answer) => group_answer,
+            Reply::Refused(error) => GroupAnswer::refused(&self.request, refused(&error)),
+            other => return Step::Close(format!("a group request was answered with {other:?}")),
+        };
+        encode(ctx, self.api, group_answer)
+    }
+
+    fn expired(&mut self, _ctx: &mut Ctx<'_>) -> Step {
+        Step::Wait
+    }
+}
+
+/// What the core of a coordinator said instead of the coordinator.
+pub fn refused(error: &PartitionError) -> GroupError {
+    match error {
+        PartitionError::Loading => GroupError::CoordinatorLoadInProgress,
+        PartitionError::Unknown | PartitionError::Stopping => GroupError::NotCoordinator,
+        _ => GroupError::CoordinatorNotAvailable,
+    }
+}
+
+fn encode(ctx: &Ctx<'_>, api: GroupApi, group_answer: GroupAnswer) -> Step {
+    match api {
+        GroupApi::Join | GroupApi::Sync | GroupApi::Heartbeat | GroupApi::Leave => {
+            group_membership::encode(ctx, group_answer)
+        }
+        GroupApi::OffsetCommit => offset_commit::encode(ctx, group_answer),
+        GroupApi::OffsetDelete => group_admin::encode_offset_delete(ctx, group_answer),
+    }
+}
+
+// ---- FindCoordinator ------------------------------------------------------------------------------------------------
+
+#[derive(Debug)]
+struct FindGather {
+    request: m::FindCoordinatorRequest,
+    refused: Option<ErrorCode>,
+}
+
+pub fn find(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
+    let request = match cold::decode_request(ctx.head.api_key, ctx.head.api_version, body) {
+        Ok(request) => request,
+        Err(error) => return Handled::Close(format!("FindCoordinator: {error}")),
+    };
+    let gather = FindGather { request, refused: None };
+    let wants_topic = gather.request.key_type == KEY_TYPE_GROUP;
+    if !wants_topic || ctx.shard.image.topic_named(OFFSETS_TOPIC).is_some() {
+        return respond(ctx, &gather.response(ctx));
+    }
+    let timeout_ms = ctx.shard.settings().request_timeout_ms as u64;
+    ctx.ask_controller(0, topic_names::auto_create(vec![OFFSETS_TOPIC.to_string()]));
+    ctx.expire_in(timeout_ms);
+    Handled::Gather(Box::new(gather))
+}
+
+impl FindGather {
+    fn response(&self, ctx: &Ctx<'_>) -> m::FindCoordinatorResponse {
+        let mut response = m::FindCoordinatorResponse::default();
+        if ctx.head.api_version >= BATCH_VERSION {
+            response.coordinators = self.request.coordinator_keys.iter().map(|key| self.find(ctx, key)).collect();
+        } else {
+            let found = self.find(ctx, &self.request.key);
+            response.error_code = found.error_code;
+            response.error_message = found.error_message;
+            response.node_id = found.node_id;
+            response.host = found.host;
+            response.port = found.port;
+        }
+        response
+    }
+
+    fn find(&self, ctx: &Ctx<'_>, key: &StrBytes) -> Coordinator {
+        let found = Coordinator::default().with_key(key.clone());
+        let failed = |error: ErrorCode, message: Option<&'static str>| {
+            let mut failed = found.clone().with_error_code(error.code()).with_node_id((-1).into()).with_port(-1);
+            if ctx.head.api_version >= 1 {
+                failed.error_message = message.map(StrBytes::from_static_str);
+            }
+            failed
+        };
+        if self.request.key_type != KEY_TYPE_GROUP {
+            // Not retriable: a client that asks for transactions shall hear at once that there are none.
+            return failed(ErrorCode::InvalidRequest, Some("this version has coordinators for groups only"));
+        }
+        if place(ctx, key).is_none() {
+            return failed(self.refused.unwrap_or(ErrorCode::CoordinatorNotAvailable), None);
+        }
+        let settings = ctx.shard.settings();
+        let own = settings.node_id.0;
+        match metadata::endpoints(&ctx.shard.image, &settings.client_listener).find(|(id, ..)| *id == own) {
+            Some((id, host, port, _)) => {
+                found.with_node_id(id.into()).with_host(StrBytes::from_string(host.to_string())).with_port(port)
+            }
+            None => failed(ErrorCode::CoordinatorNotAvailable, None),
+        }
+    }
+}
+
+impl Gather for FindGather {
+    fn reply(&mut self, _part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
+        if let Reply::Control(made) = reply {
+            for (name, error) in topic_names::refused(made) {
+                tracing::warn!("{name} could not be made: {error:?}");
+                self.refused = Some(ErrorCode::CoordinatorNotAvailable);
+            }
+        }
+        answer(ctx, &self.response(ctx))
+    }
+
+    fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        answer(ctx, &self.response(ctx))
+    }
+}
