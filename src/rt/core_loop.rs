@@ -327,4 +327,3 @@ fn cut<E>(source: &mut Vec<E>, target: &mut Vec<E>) {
         target.extend(source.drain(..source.len().min(INPUTS_PER_TURN_MAX)));
     }
 }
-

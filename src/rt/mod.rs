@@ -10,12 +10,15 @@ mod accept;
 mod backend;
 mod clock;
 mod cold;
-
+#[cfg(any(test, feature = "sim"))]
+pub mod contract;
 mod control;
 mod core_loop;
 mod file;
 mod mailbox;
 mod posix;
+pub mod probe;
+mod probe_disk;
 mod send;
 mod slots;
 mod sys;
@@ -36,8 +39,8 @@ use std::thread::{self, JoinHandle};
 
 use accept::{ConnectionCount, Dealer};
 use backend::{Backend, Setup};
-pub use control::StopHandle;
 use control::Control;
+pub use control::StopHandle;
 use core_loop::Core;
 use mailbox::Mesh;
 pub use sys::random_seed;
@@ -90,11 +93,22 @@ impl DriverOptions {
 #[derive(Debug)]
 pub enum StartError {
     /// None, or more than [`CORES_MAX`].
-    Cores { count: usize },
-    DataRoot { path: PathBuf, source: io::Error },
-    Listen { address: SocketAddr, source: io::Error },
+    Cores {
+        count: usize,
+    },
+    DataRoot {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
     /// A core's thread, helpers, ring or epoll could not be set up.
-    Core { core: CoreId, source: io::Error },
+    Core {
+        core: CoreId,
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -316,8 +330,7 @@ fn live<M: Machine, B: Backend>(seat: Seat<M::Message>, build: impl Fn(CoreId) -
     {
         tracing::warn!(core = core.0, cpu, "the thread could not be pinned and stays unpinned");
     }
-    let started =
-        B::start(setup).and_then(|backend| Core::new(core, cores, data_root, control, mesh, dealer, backend));
+    let started = B::start(setup).and_then(|backend| Core::new(core, cores, data_root, control, mesh, dealer, backend));
     let running = match started {
         Ok(running) => running,
         Err(source) => {

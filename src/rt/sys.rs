@@ -200,3 +200,21 @@ pub fn random_seed() -> io::Result<u64> {
     let count = check_size(unsafe { libc::getrandom((&raw mut seed).cast(), 8, 0) })?;
     if count == 8 { Ok(seed) } else { Err(io::Error::other("getrandom gave too few bytes")) }
 }
+
+/// Reserves space without writing; the file grows to the end of it.
+pub fn reserve(fd: &impl AsRawFd, from: u64, to: u64) -> io::Result<()> {
+    let position = |value: u64| libc::off_t::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
+    // SAFETY: no pointers are involved.
+    check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, position(from)?, position(to - from)?) }).map(drop)
+}
+
+/// Alignment of memory and of positions for direct I/O; `None` when kernel or file system do not say.
+pub fn direct_alignment(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: all zeros is a valid statx.
+    let mut stat: libc::statx = unsafe { mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a statx to write to, both outliving the call.
+    check(unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), 0, libc::STATX_DIOALIGN, &mut stat) })?;
+    let said = stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_mem_align > 0;
+    Ok(said.then_some((stat.stx_dio_mem_align, stat.stx_dio_offset_align)))
+}

@@ -1,5 +1,5 @@
 //! Hot disk operations as blocking calls on a helper thread.
-#![allow(unsafe_code, reason = "pread, pwritev2 and fallocate")]
+#![allow(unsafe_code, reason = "pread and pwritev2")]
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -71,8 +71,7 @@ fn read(fd: &OwnedFd, position: u64, len: usize) -> io::Result<Chunk> {
     while done < len {
         let offset = (position + done as u64) as libc::off_t;
         // SAFETY: the chunk has room for `len` bytes, of which `len - done` follow `done`.
-        let result =
-            unsafe { libc::pread(fd.as_raw_fd(), chunk.start_ptr().add(done).cast(), len - done, offset) };
+        let result = unsafe { libc::pread(fd.as_raw_fd(), chunk.start_ptr().add(done).cast(), len - done, offset) };
         match sys::check_size(result) {
             Ok(0) => break,
             Ok(count) => {
@@ -96,9 +95,7 @@ fn zero_fill(fd: &OwnedFd, from: u64, to: u64) -> io::Result<()> {
         return Ok(());
     }
     // One piece of the disk where it can be had, and ENOSPC before anything is written.
-    // SAFETY: no pointers are involved; positions are below 2^63 (OpenFile::validate).
-    let reserved = sys::check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, from as i64, (to - from) as i64) });
-    match reserved {
+    match sys::reserve(fd, from, to) {
         Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(error),
         _ => {}
     }

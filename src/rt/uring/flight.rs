@@ -20,13 +20,23 @@ pub const KEY_SPECIAL: u64 = 1 << 63;
 /// One operation.
 #[derive(Debug)]
 pub enum Flight {
-    Recv { conn: ConnId, buffer: BytesMut },
-    Send { conn: ConnId, send: Box<SendFlight> },
+    Recv {
+        conn: ConnId,
+        buffer: BytesMut,
+    },
+    Send {
+        conn: ConnId,
+        send: Box<SendFlight>,
+    },
     Disk(DiskFlight),
     /// A multishot accept on the listener of this number.
-    Accept { listener: usize },
+    Accept {
+        listener: usize,
+    },
     /// A read of the core's event counter.
-    Bell { count: Box<u64> },
+    Bell {
+        _count: Box<u64>,
+    },
 }
 
 /// A send and the message header that names its slices.
@@ -48,13 +58,30 @@ pub struct DiskFlight {
 /// The system call that is in flight for it.
 #[derive(Debug)]
 pub enum Step {
-    Write { position: u64, data: Bytes, done: usize, sync: bool },
-    Read { position: u64, chunk: Chunk, done: usize, len: usize },
+    Write {
+        position: u64,
+        data: Bytes,
+        done: usize,
+        sync: bool,
+    },
+    Read {
+        position: u64,
+        chunk: Chunk,
+        done: usize,
+        len: usize,
+    },
     Sync,
     /// Zero fill: reserving the space.
-    Reserve { from: u64, to: u64 },
+    Reserve {
+        from: u64,
+        to: u64,
+    },
     /// Zero fill: writing zeros from `at` on.
-    Zero { at: u64, to: u64, zeros: Arc<Chunk> },
+    Zero {
+        at: u64,
+        to: u64,
+        zeros: Arc<Chunk>,
+    },
 }
 
 #[derive(Debug)]

@@ -32,8 +32,8 @@ use crate::port::disk::FileId;
 use crate::port::net::NetOp;
 use crate::port::turn::Token;
 use flight::{Flight, Flights, KEY_SPECIAL};
-pub use ring::build as build_ring;
 use ring::{Completion, Ring};
+pub use ring::{build as build_ring, push_nop};
 use socket::{Listener, UringConn};
 
 /// Slots of the registered-file table for files: numbers below this are registered, others used as they are.
@@ -180,7 +180,7 @@ impl Uring {
     fn listen_for_bell(&mut self) {
         let mut count = Box::new(0u64);
         let start = (&raw mut *count).cast();
-        let key = self.flights.insert(Flight::Bell { count });
+        let key = self.flights.insert(Flight::Bell { _count: count });
         let bell = types::Fd(self.control.bell(self.core).as_raw_fd());
         let entry = opcode::Read::new(bell, start, 8).build().user_data(key);
         // SAFETY: the eight bytes are on the heap, owned by the flight until its completion.

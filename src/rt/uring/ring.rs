@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, squeue};
+use io_uring::{EnterFlags, IoUring, opcode, squeue};
 
 use crate::rt::sys;
 
@@ -40,23 +40,31 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// A ring as the drivers want it; `EINVAL` from a kernel older than 6.1 falls back to what 6.0 knows.
-pub fn build(entries: u32, completions: u32) -> io::Result<IoUring> {
+/// A ring as the driver wants it, and whether it defers completions; `EINVAL` from a kernel older than 6.1 falls back to
+/// what 6.0 knows.
+pub fn build() -> io::Result<(IoUring, bool)> {
     let mut builder = IoUring::builder();
-    builder.setup_cqsize(completions).setup_submit_all().setup_single_issuer();
-    let mut deferred = builder.clone();
-    match deferred.setup_defer_taskrun().setup_taskrun_flag().build(entries) {
+    builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_single_issuer().setup_taskrun_flag();
+    let mut cooperative = builder.clone();
+    match builder.setup_defer_taskrun().build(ENTRIES) {
+        Ok(ring) => Ok((ring, true)),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            builder.setup_coop_taskrun().setup_taskrun_flag().build(entries)
+            Ok((cooperative.setup_coop_taskrun().build(ENTRIES)?, false))
         }
-        other => other,
+        Err(error) => Err(error),
     }
+}
+
+/// Queues an operation that does nothing, for the probe.
+pub fn push_nop(ring: &mut IoUring) -> io::Result<()> {
+    // SAFETY: the entry points to no memory.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }.map_err(io::Error::other)
 }
 
 impl Ring {
     /// On the thread that will use it, and no other (SINGLE_ISSUER).
     pub fn new() -> io::Result<Ring> {
-        Ok(Ring { ring: build(ENTRIES, COMPLETIONS)?, backlog: VecDeque::new() })
+        Ok(Ring { ring: build()?.0, backlog: VecDeque::new() })
     }
 
     /// Another descriptor of this ring, for the cores that wake this one.
