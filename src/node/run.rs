@@ -1,0 +1,240 @@
+//! Starts a node and stops it, in order: folder and lock, settings, memory plan, driver, engines; and back.
+
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::config::{Driver, NodeConfig};
+use super::data_dir::{DataDir, random_uuid};
+use super::memory::MemoryPlan;
+use super::topology;
+use crate::base::ids::{CoreId, Uuid};
+use crate::engine::{Engine, SessionLimits};
+use crate::meta::settings::BrokerSettings;
+use crate::rt::probe::{self, Requested};
+use crate::rt::{DriverKind, DriverOptions, Running};
+use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
+
+/// Requests of one connection in work at once.
+const REQUESTS_PER_CONNECTION: usize = 64;
+/// Files one core may hold open, unless the process may hold fewer.
+const FILES_PER_CORE_MAX: u32 = 50_000;
+/// How long a start may take before something is wrong enough to give up waiting.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What a node tells while it starts and runs.
+#[derive(Clone, Debug)]
+pub enum NodeNotice {
+    /// Bound and running; recovery may still be going on.
+    Started(Started),
+    /// Clients are served.
+    Ready,
+    /// What recovery did to one log, or that the folder failed.
+    Core(CoreId, Notice),
+}
+
+/// The facts of a start, for the banner.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub cluster_id: String,
+    pub node_id: i32,
+    pub listeners: Vec<String>,
+    pub advertised: Vec<String>,
+    pub driver: DriverKind,
+    pub driver_reason: String,
+    pub cpus: Vec<Option<usize>>,
+    pub plan: MemoryPlan,
+    pub data_dir: std::path::PathBuf,
+    pub data_state: &'static str,
+}
+
+/// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
+pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
+    let folder = DataDir::open(&config.data_dir, config.node_id).map_err(|error| error.to_string())?;
+    let settings = BrokerSettings::from_values(config.properties.clone()).map_err(|errors| errors.to_string())?;
+    let requested = match config.driver {
+        Driver::Auto => Requested::Auto,
+        Driver::Uring => Requested::Uring,
+        Driver::Posix => Requested::Posix,
+    };
+    let (driver, driver_reason) = probe::choose(requested);
+    let cpus = topology::cpus(config.cores.as_ref())?;
+    let cores = cpus.len() as u16;
+    let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
+    let listen = topology::addresses(&config.listeners)?;
+    let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
+    let facts = node_facts(config, &folder)?;
+
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("signal handlers: {error}"))?;
+    let options = DriverOptions {
+        cores: cpus.clone(),
+        data_root: folder.path().to_owned(),
+        listen,
+        backlog: settings.socket_listen_backlog.max(128) as i32,
+        connections_max: settings.connections_max.min(topology::files_max() / 2) as usize,
+    };
+    let seats = Seats { settings, facts: facts.clone(), plan, cores, clean: clean || folder.is_new() };
+    let (tell, told) = mpsc::channel();
+    let running = seats.start(driver, options, tell)?;
+
+    notify(NodeNotice::Started(Started {
+        cluster_id: facts.cluster_id.clone(),
+        node_id: config.node_id.0,
+        listeners: config.listeners.broker.iter().map(|listener| listener.bind.to_string()).collect(),
+        advertised: facts
+            .endpoints
+            .iter()
+            .map(|endpoint| format!("{}://{}:{}", endpoint.listener, endpoint.host, endpoint.port))
+            .collect(),
+        driver,
+        driver_reason,
+        cpus,
+        plan,
+        data_dir: folder.path().to_owned(),
+        data_state: data_state(folder.is_new(), clean),
+    }));
+
+    let stop = running.stop_handle();
+    let handle = signals.handle();
+    let watcher = thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            stop.request_stop();
+        }
+    });
+    let result = watch(running, cores, &told, notify);
+    handle.close();
+    let watched = watcher.join();
+    if watched.is_err() {
+        tracing::warn!("the thread that waits for signals panicked");
+    }
+    if result? {
+        folder.mark_clean_shutdown(-1).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn data_state(is_new: bool, clean: bool) -> &'static str {
+    match (is_new, clean) {
+        (true, _) => "new",
+        (false, true) => "clean",
+        (false, false) => "needs recovery",
+    }
+}
+
+/// Waits for the end of the node. True: every log was closed as a clean start wants it.
+fn watch(
+    running: Running,
+    cores: u16,
+    told: &mpsc::Receiver<(CoreId, Notice)>,
+    notify: &mut dyn FnMut(NodeNotice),
+) -> Result<bool, String> {
+    let mut serving = 0;
+    let mut clean = false;
+    let mut failed = None;
+    let mut take = |core: CoreId, notice: Notice| match notice {
+        Notice::Serving => {
+            serving += 1;
+            if serving == cores {
+                notify(NodeNotice::Ready);
+            }
+            None
+        }
+        Notice::StoppedClean => {
+            clean = true;
+            None
+        }
+        Notice::StartFailed { reason } => Some(reason),
+        other => {
+            notify(NodeNotice::Core(core, other));
+            None
+        }
+    };
+    // Every engine holds a sender: the channel ends when the last one is gone.
+    while let Ok((core, notice)) = told.recv() {
+        if let Some(reason) = take(core, notice) {
+            failed = Some(reason);
+            running.request_stop();
+        }
+    }
+    running.join().map_err(|error| error.to_string())?;
+    match failed {
+        Some(reason) => Err(reason),
+        None => Ok(clean),
+    }
+}
+
+fn node_facts(config: &NodeConfig, folder: &DataDir) -> Result<NodeFacts, String> {
+    let endpoints = config.listeners.broker.iter().map(|listener| Endpoint {
+        listener: listener.bind.name.clone(),
+        host: listener.advertised_host.clone(),
+        port: listener.advertised_port,
+    });
+    Ok(NodeFacts {
+        node_id: config.node_id,
+        cluster_id: folder.identity().cluster_id.clone(),
+        directory_id: folder.identity().directory_id,
+        incarnation: random_uuid().map_err(|error| error.to_string())?,
+        endpoints: endpoints.collect(),
+    })
+}
+
+/// What every engine of the node is built from.
+#[derive(Clone)]
+struct Seats {
+    settings: BrokerSettings,
+    facts: NodeFacts,
+    plan: MemoryPlan,
+    cores: u16,
+    clean: bool,
+}
+
+impl Seats {
+    fn start(
+        self,
+        driver: DriverKind,
+        options: DriverOptions,
+        tell: mpsc::Sender<(CoreId, Notice)>,
+    ) -> Result<Running, String> {
+        let seed = seed()?;
+        let files_max = (topology::files_max() / 2 / u32::from(self.cores)).min(FILES_PER_CORE_MAX);
+        crate::rt::run(driver, options, move |core| self.engine(core, seed, files_max, tell.clone()))
+            .map_err(|error| error.to_string())
+    }
+
+    fn engine(&self, core: CoreId, seed: u64, files_max: u32, tell: mpsc::Sender<(CoreId, Notice)>) -> Engine {
+        let config = ShardConfig {
+            core,
+            cores: self.cores,
+            settings: Rc::new(self.settings.clone()),
+            node: Rc::new(self.facts.clone()),
+            clean_start: self.clean,
+            seed: seed ^ (u64::from(core.0) << 32),
+            files_max,
+            tail_cache_bytes: self.plan.tail_cache,
+        };
+        let limits = SessionLimits {
+            frame_bytes_max: self.settings.socket_request_max_bytes,
+            requests_per_connection: REQUESTS_PER_CONNECTION,
+            bytes_in_flight: self.plan.bytes_in_flight as usize,
+            bytes_out_per_connection: self.plan.bytes_out_per_connection as usize,
+            idle_ms: self.settings.connections_idle_max_ms,
+            fetch_sessions: self.settings.fetch_session_slots as usize,
+        };
+        let report = move |core: CoreId, notice: Notice| {
+            // The receiver is gone only when the process ends anyway.
+            let _ = tell.send((core, notice));
+        };
+        Engine::new(config, limits, crate::rt::clock::now(), Box::new(report))
+    }
+}
+
+fn seed() -> Result<u64, String> {
+    let Uuid(bytes) = random_uuid().map_err(|error| error.to_string())?;
+    let mut half = [0; 8];
+    half.copy_from_slice(&bytes[8..]);
+    Ok(u64::from_be_bytes(half))
+}

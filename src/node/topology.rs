@@ -1,0 +1,58 @@
+//! Which CPUs run an engine, which addresses are listened on, how many files the process may hold.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::config::{Cores, Listeners};
+use crate::base::limits::CORES_MAX;
+
+/// The CPU of each engine; `None`: not pinned.
+pub fn cpus(wanted: Option<&Cores>) -> Result<Vec<Option<usize>>, String> {
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let chosen: Vec<Option<usize>> = match wanted {
+        None if allowed.is_empty() => vec![None],
+        None => allowed.iter().copied().map(Some).collect(),
+        Some(Cores::Count(count)) => {
+            // More engines than CPUs share them, so they are not pinned.
+            let pin = usize::from(*count) <= allowed.len();
+            (0..usize::from(*count)).map(|at| allowed.get(at).copied().filter(|_| pin)).collect()
+        }
+        Some(Cores::List(list)) => {
+            for cpu in list {
+                if !allowed.contains(&usize::from(*cpu)) {
+                    return Err(format!("--cores: this process may not use CPU {cpu}; it may use {allowed:?}"));
+                }
+            }
+            list.iter().map(|cpu| Some(usize::from(*cpu))).collect()
+        }
+    };
+    if chosen.is_empty() || chosen.len() > CORES_MAX {
+        return Err(format!("--cores: {} engines; 1 to {CORES_MAX} are possible", chosen.len()));
+    }
+    Ok(chosen)
+}
+
+/// The addresses of the listeners; an empty host stands for all of this machine's.
+pub fn addresses(listeners: &Listeners) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    for listener in &listeners.broker {
+        let host = if listener.bind.host.is_empty() { "0.0.0.0" } else { &listener.bind.host };
+        let mut found = (host, listener.bind.port)
+            .to_socket_addrs()
+            .map_err(|error| format!("listeners: {}: {error}", listener.bind))?;
+        addresses.push(found.next().ok_or_else(|| format!("listeners: {}: no address", listener.bind))?);
+    }
+    Ok(addresses)
+}
+
+/// Files and sockets the process may hold open; raised to the hard limit first.
+pub fn files_max() -> u32 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let granted = match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    granted.and_then(|files| u32::try_from(files).ok()).unwrap_or(1 << 20)
+}
