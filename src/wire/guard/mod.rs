@@ -18,9 +18,11 @@ use self::schema::{Field, Kind};
 use super::WireError;
 use super::reader::Reader;
 use super::versions::{self, Codec};
+#[cfg(test)]
+use crate::wire;
 
 #[cfg(test)]
-pub(super) mod samples;
+mod samples;
 mod schema;
 #[cfg(test)]
 mod tests;
