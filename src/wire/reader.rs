@@ -17,7 +17,7 @@ pub(super) struct Reader<'a> {
     end: usize,
     /// Compact lengths and tagged fields.
     flexible: bool,
-    /// Array elements this request may still announce.
+    /// Array elements this request may still announce; hot requests have the same bound as cold ones.
     elements_left: usize,
 }
 
