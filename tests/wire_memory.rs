@@ -1,5 +1,5 @@
-//! Decoding a request never takes much more memory than the request has bytes, and never long: counted by an allocator, over
-//! every served API and version, populated and randomly changed.
+//! Decoding a request never takes much more memory than the request has bytes, and never long: counted by an allocator,
+//! over every served API and version, populated and randomly changed.
 //!
 //! One test only, since the counter belongs to the whole process.
 #![allow(unsafe_code, reason = "a global allocator that counts")]

@@ -1,10 +1,10 @@
 //! Cold requests and responses by the crate's generated codecs, with the guard in front.
 //!
-//! The crate was generated from Kafka 4.1's definitions; three gaps are closed here (found by comparing every served layout
-//! with Kafka 4.2's own):
+//! The crate was generated from Kafka 4.1's definitions; three gaps are closed here (found by comparing every served
+//! layout with Kafka 4.2's own):
 //! - ListOffsets 11 is laid out as version 10 (only the meaning of timestamps grew), so it is read and written as that.
-//! - OffsetCommit 10 and OffsetFetch 10 were unstable then, and the crate reads topic names where version 10 has topic ids.
-//!   Their requests are read by hand ([`super::cold_ids`]); the responses are right in the crate.
+//! - OffsetCommit 10 and OffsetFetch 10 were unstable then, and the crate reads topic names where version 10 has topic
+//!   ids. Their requests are read by hand (`cold_ids`); the responses are right in the crate.
 //! - JoinGroup answers below version 7 have no null protocol name; a missing one is written as an empty string.
 //!
 //! Left to the caller: topic names must be set in Metadata answers below version 12 and DeleteTopics answers below 6.

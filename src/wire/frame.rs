@@ -1,7 +1,8 @@
 //! Cuts a connection's byte stream into frames, and says how large the next receive buffer should be.
 //!
-//! A frame is a 4-byte big-endian length and that many bytes. The length is checked before anything is allocated for it,
-//! and memory follows the bytes that really arrive: whoever claims 100 MiB gets 1 MiB until the first of it is sent.
+//! A frame is a 4-byte big-endian length and that many bytes. The length is checked before anything is allocated for
+//! it, and memory follows the bytes that really arrive: whoever claims 100 MiB gets 1 MiB until the first of it is
+//! sent.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -51,8 +52,8 @@ fn announced(pending: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, Wi
 /// How many bytes the next receive should have room for, given what is pending (less than one frame, see [`cut`]).
 ///
 /// Between frames: [`IDLE_READ_BYTES`]. Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
-/// next frame starts in fresh memory and nothing is copied. Inside a larger one: as much as has arrived already (1 MiB at
-/// first), at most its rest. Never 0.
+/// next frame starts in fresh memory and nothing is copied. Inside a larger one: as much as has arrived already (1 MiB
+/// at first), at most its rest. Never 0.
 pub fn next_read_bytes(pending: &[u8]) -> usize {
     let Ok(Some(length)) = announced(pending, i32::MAX as usize) else { return IDLE_READ_BYTES };
     let whole = LENGTH_BYTES + length;
@@ -63,11 +64,12 @@ pub fn next_read_bytes(pending: &[u8]) -> usize {
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes (less than one frame) with spare room for [`next_read_bytes`] more.
+/// The buffer for the next receive: the pending bytes (less than one frame) with spare room for [`next_read_bytes`]
+/// more.
 ///
-/// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from the
-/// buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up, so that
-/// a waiting connection holds little.
+/// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
+/// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,
+/// so that a waiting connection holds little.
 pub fn next_buffer(mut pending: BytesMut) -> BytesMut {
     let read = next_read_bytes(&pending);
     let fits = pending.capacity() - pending.len() >= read || pending.try_reclaim(read);

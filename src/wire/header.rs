@@ -1,9 +1,9 @@
 //! Request headers: who asks what, in which version, and where the body starts. Response headers are written by
 //! [`super::ResponseParts`].
 //!
-//! Header v1 carries an optional client id, v2 tagged fields after it; which one depends on API and version. The client id
-//! keeps its two-byte length in v2. An ApiVersions request of an unknown version is not an error: its header is read (v2
-//! from version 3 on), its body never is, and it is answered in version 0 layout (KIP-511).
+//! Header v1 carries an optional client id, v2 tagged fields after it; which one depends on API and version. The client
+//! id keeps its two-byte length in v2. An ApiVersions request of an unknown version is not an error: its header is read
+//! (v2 from version 3 on), its body never is, and it is answered in version 0 layout (KIP-511).
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
