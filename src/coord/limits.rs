@@ -37,4 +37,5 @@ pub const STEP_RECORD_BYTES_MAX: usize = 2 * 32_767 + 256;
 pub const BATCH_BYTES_MIN: usize = 131_072;
 
 const _: () = assert!(STEP_RECORD_BYTES_MAX < BATCH_BYTES_MIN);
-const _: () = assert!(NAME_BYTES_MAX <= i16::MAX as usize && GROUP_ID_BYTES_MAX <= i16::MAX as usize);
+const _: () = assert!(NAME_BYTES_MAX <= i16::MAX as usize);
+const _: () = assert!(GROUP_ID_BYTES_MAX <= i16::MAX as usize);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::answer::{
-    CommittedTopic, FetchedOffset, FetchedTopic, GroupError, GroupState, OffsetCommitAnswer, OffsetDeleteAnswer,
-    OffsetFetchAnswer,
+    CommittedTopic, DeletedTopic, FetchedOffset, FetchedTopic, GroupError, GroupState, OffsetCommitAnswer,
+    OffsetDeleteAnswer, OffsetFetchAnswer,
 };
 use super::group::Group;
 use super::limits::{OFFSETS_MAX, TOPIC_BYTES_MAX};
@@ -139,7 +139,7 @@ impl Group {
                 self.erase(turn, topic, partition);
                 (partition, None)
             });
-            (topic.clone(), results.collect())
+            DeletedTopic { name: topic.clone(), partitions: results.collect() }
         });
         OffsetDeleteAnswer { error: None, topics: topics.collect() }
     }

@@ -99,3 +99,18 @@ fn every_cut_of_a_record_is_refused_and_none_panics() {
         }
     }
 }
+
+/// Kafka's `DumpLogSegments --offsets-decoder` reads exactly these bytes as topic id BgYGBgYGBgYGBgYGBgYGBg with
+/// metadata "mé", and as expireTimestamp 77.
+#[test]
+fn topic_ids_and_client_retentions_are_written_as_kafkas_tools_read_them() {
+    let committed = read_offset(&hex(VALUE_OFFSET)).unwrap();
+    let known = Committed { topic_id: Uuid([6; 16]), metadata: "mé".into(), ..committed.clone() };
+    let record = offset_record("g", "t", 3, &known);
+    assert_eq!(record.key, hex("000100016700017400000003"));
+    let bytes = "0004000000000000001400000000046dc3a9000001a1fca83cda01001006060606060606060606060606060606";
+    assert_eq!(record.value.as_deref(), Some(&hex(bytes)[..]));
+    let expiring = Committed { expire_ms: Some(77), ..committed };
+    let bytes = "000100000000000000140000000001a1fca83cda000000000000004d";
+    assert_eq!(offset_record("g", "t", 3, &expiring).value.as_deref(), Some(&hex(bytes)[..]));
+}

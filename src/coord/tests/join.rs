@@ -181,6 +181,22 @@ fn the_protocol_is_the_one_most_members_prefer_among_those_all_offer() {
 }
 
 #[test]
+fn on_a_tie_the_leaders_preference_decides() {
+    for names in [["range", "sticky"], ["sticky", "range"]] {
+        let mut world = World::new();
+        let mut reversed = names;
+        reversed.reverse();
+        let offer = |names: &[&str]| JoinRequest { protocols: protocols(names, &["t"]), ..consumer_join() };
+        let first = world.join_with_handshake(offer(&names));
+        world.join_with_handshake(offer(&reversed));
+        world.pass_ms(10_000);
+        let answer = world.joined(first);
+        assert_eq!(answer.leader, answer.member_id);
+        assert_eq!(answer.protocol.as_deref(), Some(names[0]));
+    }
+}
+
+#[test]
 fn members_that_have_no_protocol_in_common_are_refused() {
     let mut world = World::new();
     let none = world.join(JoinRequest { protocols: Vec::new(), ..consumer_join() });

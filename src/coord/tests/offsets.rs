@@ -132,12 +132,12 @@ fn offsets_of_subscribed_topics_cannot_be_deleted_and_others_can() {
         OffsetDeleteRequest { group: "g".into(), topics: vec![("t".into(), vec![0]), ("unread".into(), vec![0, 1])] };
     let GroupAnswer::OffsetDelete(answer) = world.call(GroupRequest::OffsetDelete(request.clone())) else { panic!() };
     assert_eq!(answer.error, None);
-    assert_eq!(answer.topics[0].1, [(0, Some(GroupError::GroupSubscribedToTopic))]);
-    assert_eq!(answer.topics[1].1, [(0, None), (1, None)]);
+    assert_eq!(answer.topics[0].partitions, [(0, Some(GroupError::GroupSubscribedToTopic))]);
+    assert_eq!(answer.topics[1].partitions, [(0, None), (1, None)]);
     assert_eq!(world.fetch_all("g"), [("t".to_owned(), 0, 5)]);
     world.leave(&[(&ids[0], None)]);
     let GroupAnswer::OffsetDelete(answer) = world.call(GroupRequest::OffsetDelete(request)) else { panic!() };
-    assert_eq!(answer.topics[0].1, [(0, None)], "nobody reads it any more");
+    assert_eq!(answer.topics[0].partitions, [(0, None)], "nobody reads it any more");
     let request = OffsetDeleteRequest { group: "unknown".into(), topics: Vec::new() };
     let GroupAnswer::OffsetDelete(answer) = world.call(GroupRequest::OffsetDelete(request)) else { panic!() };
     assert_eq!(answer.error, Some(GroupError::GroupIdNotFound));
