@@ -1,7 +1,7 @@
 //! The coordinator of one `__consumer_offsets` partition: takes requests and time to the right group.
 //!
-//! Life: `new` → `replay`* → `loaded` → (`ask` | `wake` | `forget` | `topic_deleted`)* → `resign`. Before `loaded` every
-//! request is answered COORDINATOR_LOAD_IN_PROGRESS.
+//! Life: `new` → `replay`* → `loaded` → (`ask` | `wake` | `forget` | `topic_deleted`)* → `resign`. Before `loaded`
+//! every request is answered COORDINATOR_LOAD_IN_PROGRESS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
