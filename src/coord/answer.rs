@@ -210,7 +210,14 @@ pub struct ListedGroup {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetDeleteAnswer {
     pub error: Option<GroupError>,
-    pub topics: Vec<(String, Vec<(i32, Option<GroupError>)>)>,
+    pub topics: Vec<DeletedTopic>,
+}
+
+/// Echo of a topic with an error per partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedTopic {
+    pub name: String,
+    pub partitions: Vec<(i32, Option<GroupError>)>,
 }
 
 impl JoinAnswer {

@@ -1,7 +1,7 @@
 //! The coordinator of one `__consumer_offsets` partition: takes requests and time to the right group.
 //!
-//! Life: `new` → `replay`* → `loaded` → (`ask` | `wake` | `forget` | `topic_deleted`)* → `resign`. Before `loaded` every
-//! request is answered COORDINATOR_LOAD_IN_PROGRESS.
+//! Life: `new` → `replay`* → `loaded` → (`ask` | `wake` | `forget` | `topic_deleted`)* → `resign`. Before `loaded`
+//! every request is answered COORDINATOR_LOAD_IN_PROGRESS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,8 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// An empty coordinator that still has to be loaded. `seed` makes the member ids.
+    /// An empty coordinator that still has to be loaded. `seed` makes the member ids, so every life of a coordinator
+    /// needs another one: a stale client must not find its old id in somebody else's hands.
     pub fn new(mut settings: GroupSettings, seed: u64) -> Coordinator {
         settings.batch_bytes_max = settings.batch_bytes_max.max(BATCH_BYTES_MIN);
         settings.group_max_size = settings.group_max_size.clamp(1, MEMBERS_PER_GROUP_MAX);

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants
-//! * `waiting` = members whose `join` waits; `support[p]` = members that offer `p`; `bytes` = sum of the members' bytes.
+//! * `waiting` = members whose `join` waits; `support[p]` = members that offer `p`; `bytes` = sum of their bytes.
 //! * `statics` holds exactly the members with an instance id.
 //! * There is a leader, and it is a member, exactly when there are members.
 //! * The generation never falls (until it wraps after 2^31 rounds).

@@ -3,7 +3,7 @@
 
 use super::answer::{GroupError, GroupState, SyncAnswer};
 use super::group_classic::{ClassicGroup, InitialDelay};
-use super::limits::EMPTY_ROUND_MS_MIN;
+use super::limits::ROUND_MS_MIN;
 use super::turn::Turn;
 use crate::base::time::Mono;
 
@@ -80,7 +80,7 @@ impl ClassicGroup {
         }
         if !self.elect() {
             // Only absent static members are left. Wait for one of them, or for their sessions to end.
-            let pause_ms = self.rebalance_timeout_ms().max(EMPTY_ROUND_MS_MIN);
+            let pause_ms = self.rebalance_timeout_ms().max(ROUND_MS_MIN);
             return self.end_join_in(turn, pause_ms);
         }
         self.begin_generation(turn);
@@ -135,7 +135,7 @@ impl ClassicGroup {
             self.touch(turn, &id);
             self.pending_sync.insert(id);
         }
-        let at = turn.now.mono.plus_ms(self.rebalance_timeout_ms());
+        let at = turn.now.mono.plus_ms(self.rebalance_timeout_ms().max(ROUND_MS_MIN));
         self.sync_deadline = Some(at);
         self.arm(turn, at);
     }

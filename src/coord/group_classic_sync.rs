@@ -118,7 +118,6 @@ impl ClassicGroup {
     }
 
     /// True when a member went, false when only an unused id was given back.
-
     fn leave_one(&mut self, turn: &mut Turn<'_>, leaving: &LeavingMember) -> Result<bool, GroupError> {
         let id = if leaving.member_id.is_empty() {
             let instance = leaving.instance_id.as_ref().ok_or(GroupError::UnknownMemberId)?;

@@ -26,9 +26,10 @@ pub const SUBSCRIBED_TOPICS_MAX: usize = 100_000;
 pub const RECORDS_PER_STEP_MAX: usize = 1_000;
 /// Groups that background work looks at, and whose timers run, in one wake.
 pub const GROUPS_PER_STEP_MAX: usize = 1_000;
-/// Shortest pause between two tries to finish a rebalance in which nobody has rejoined yet, milliseconds. A client may
-/// send a rebalance timeout of 0, which must not make the machine spin.
-pub const EMPTY_ROUND_MS_MIN: u64 = 1_000;
+/// Shortest time that members get for their sync, and shortest pause between two tries to finish a rebalance in which
+/// nobody has rejoined yet, milliseconds. A client may send a rebalance timeout of 0, which must not make the machine
+/// spin or throw out members that had no time to answer.
+pub const ROUND_MS_MIN: u64 = 1_000;
 /// Most that a tombstone or the record of an Empty group can take, bytes: two texts of 32767 (stored by another broker)
 /// and the fixed fields.
 pub const STEP_RECORD_BYTES_MAX: usize = 2 * 32_767 + 256;
@@ -36,4 +37,5 @@ pub const STEP_RECORD_BYTES_MAX: usize = 2 * 32_767 + 256;
 pub const BATCH_BYTES_MIN: usize = 131_072;
 
 const _: () = assert!(STEP_RECORD_BYTES_MAX < BATCH_BYTES_MIN);
-const _: () = assert!(NAME_BYTES_MAX <= i16::MAX as usize && GROUP_ID_BYTES_MAX <= i16::MAX as usize);
+const _: () = assert!(NAME_BYTES_MAX <= i16::MAX as usize);
+const _: () = assert!(GROUP_ID_BYTES_MAX <= i16::MAX as usize);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::answer::{
-    CommittedTopic, FetchedOffset, FetchedTopic, GroupError, GroupState, OffsetCommitAnswer, OffsetDeleteAnswer,
-    OffsetFetchAnswer,
+    CommittedTopic, DeletedTopic, FetchedOffset, FetchedTopic, GroupError, GroupState, OffsetCommitAnswer,
+    OffsetDeleteAnswer, OffsetFetchAnswer,
 };
 use super::group::Group;
 use super::limits::{OFFSETS_MAX, TOPIC_BYTES_MAX};
@@ -95,11 +95,12 @@ impl Group {
         turn.shared.sequence += 1;
         let committed = Committed {
             offset: position.offset,
-            leader_epoch: position.leader_epoch,
+            // The stored form with a retention has neither; the requests that carry one do not know them.
+            leader_epoch: if expire_ms.is_some() { -1 } else { position.leader_epoch },
+            topic_id: if expire_ms.is_some() { Uuid::ZERO } else { topic.topic_id },
             metadata: metadata.into(),
             commit_ms: turn.now.wall_ms,
             expire_ms,
-            topic_id: topic.topic_id,
             sequence: turn.shared.sequence,
         };
         let record = offset_record(&self.classic.id, &topic.name, position.partition, &committed);
@@ -138,7 +139,7 @@ impl Group {
                 self.erase(turn, topic, partition);
                 (partition, None)
             });
-            (topic.clone(), results.collect())
+            DeletedTopic { name: topic.clone(), partitions: results.collect() }
         });
         OffsetDeleteAnswer { error: None, topics: topics.collect() }
     }

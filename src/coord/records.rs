@@ -1,6 +1,6 @@
 //! Keys and values of `__consumer_offsets`, byte for byte as Kafka 4.3 writes them.
 //!
-//! Written: key 1 with OffsetCommit value 4 (value 1 when the client gave a retention), key 2 with GroupMetadata value 3.
+//! Written: key 1 with OffsetCommit value 4 (1 when the client gave a retention), key 2 with GroupMetadata value 3.
 //! Read: key 0 and 1 with values 0 to 4, key 2 with values 0 to 4. Other key types belong to other machines: skipped.
 
 use bytes::Bytes;

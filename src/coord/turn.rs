@@ -14,7 +14,7 @@ use crate::base::time::{Mono, Now};
 /// What one entry decided.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// To be appended as ONE batch, in this order; at most `GroupSettings::batch_bytes_max` with the batch's own header.
+    /// To be appended as ONE batch, in order; at most `GroupSettings::batch_bytes_max` with the batch's own header.
     pub records: Vec<CoordRecord>,
     /// To be released once `records` are durable (at once when there are none).
     pub answers: Vec<(AskId, GroupAnswer)>,
