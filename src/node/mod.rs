@@ -3,3 +3,6 @@
 pub mod config;
 pub mod data_dir;
 pub mod folder_lock;
+pub mod memory;
+pub mod run;
+pub mod topology;

@@ -170,7 +170,7 @@ impl Shard {
             self.mark_dirty(key);
         }
         if now.mono >= self.retain_at && !self.is_stopping() {
-            self.retain_at = now.mono.plus_ms(self.config.settings.log_retention_check_interval_ms.max(1) as u64);
+            self.retain_at = now.mono.plus_ms(self.config.settings.retention_check_interval_ms.max(1));
             self.retain_all(now);
         }
         self.coordinators_wake(now);

@@ -11,9 +11,7 @@ use crate::log::{ReadData, ReadError, ReadId, ReadOutcome};
 use crate::replica::leader::EpochMismatch;
 
 use super::Shard;
-use super::message::{
-    AskKey, FetchAsk, FetchDone, FetchItem, Fetched, PartitionError, Reply, WatchItem,
-};
+use super::message::{AskKey, FetchAsk, FetchDone, FetchItem, Fetched, PartitionError, Reply, WatchItem};
 use super::partition::Watcher;
 use super::reads::ReadFor;
 

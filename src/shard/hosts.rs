@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{CoreId, TopicPartition, Uuid};
+use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::batch::build::BatchBuilder;
 use crate::batch::{control, records, walk};
-use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, Outcome};
+use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
 use crate::log::{LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
 use crate::meta::controller::Command;
 use crate::meta::record::Record;
@@ -143,10 +143,10 @@ impl Shard {
                 return Ok(());
             }
             for record in records::decode(batch).map_err(|e| format!("{e:?}"))? {
-                let value = record.value.ok_or_else(|| format!("offset {}: a record without value", record.offset))?;
-                let record =
-                    Record::decode(&value).map_err(|error| format!("offset {}: {error}", record.offset))?;
-                controller.replay(record);
+                let offset = record.offset;
+                let value = record.value.ok_or_else(|| format!("offset {offset}: a record without value"))?;
+                let record = Record::decode(&value).map_err(|error| format!("offset {offset}: {error}"))?;
+                controller.replay(record).map_err(|error| format!("offset {offset}: {error}"))?;
             }
             Ok(())
         })?;
@@ -171,8 +171,8 @@ impl Shard {
             self.notices.push(Notice::StartFailed { reason });
             return;
         }
-        let broker_epoch = partition.log.end_offset();
-        let (loaded, registration) = controller.begin(&self.config.settings, broker_epoch, now);
+        let bootstrap = self.config.node.bootstrap(partition.log.end_offset());
+        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap);
         if !loaded.is_empty() {
             self.broadcast_committed(loaded_end, Arc::new(loaded));
         }
@@ -210,7 +210,7 @@ impl Shard {
             if controller.phase != ControllerPhase::Active {
                 return;
             }
-            match controller.decide_next(&self.config.settings, now) {
+            match controller.decide_next(&self.config.settings) {
                 Some(append) => self.controller_append(append, now),
                 None => return,
             }
@@ -266,8 +266,7 @@ impl Shard {
             return Err(offline.clone());
         }
         let epoch = partition.leader.epoch();
-        let appended =
-            partition.log.append(batch, epoch, None, now).map_err(super::produce::append_error)?;
+        let appended = partition.log.append(batch, epoch, None, now).map_err(super::produce::append_error)?;
         let until = appended.last_offset + 1;
         partition.park(until, waiter);
         self.mark_dirty(key);
@@ -354,14 +353,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn group_request(
-        &mut self,
-        from: CoreId,
-        key: AskKey,
-        number: i32,
-        request: GroupRequest,
-        now: Now,
-    ) {
+    pub(super) fn group_request(&mut self, from: CoreId, key: AskKey, number: i32, request: GroupRequest, now: Now) {
         let Some(host) = self.coordinators.get_mut(&number) else {
             return self.reply((from, key), Reply::Refused(PartitionError::Unknown));
         };
@@ -378,10 +370,12 @@ impl Shard {
 
     fn coordinator_outcome(&mut self, number: i32, outcome: Outcome, now: Now) {
         let Some(host) = self.coordinators.get_mut(&number) else { return };
-        let Outcome { records, answers } = outcome;
+        let Outcome { records, answers, ordered } = outcome;
         if records.is_empty() {
-            for (asker, answer) in host.address(answers) {
-                self.reply(asker, Reply::Group(answer));
+            if let Some(answers) = host.hold(answers, ordered) {
+                for (asker, answer) in host.address(answers) {
+                    self.reply(asker, Reply::Group(answer));
+                }
             }
             return;
         }
@@ -428,32 +422,25 @@ impl Shard {
         }
     }
 
-    pub(super) fn coordinators_forget_topic(&mut self, topic: &str, now: Now) {
+    pub(super) fn coordinators_forget_topic(&mut self, topic: &str, id: TopicId, now: Now) {
         let numbers: Vec<i32> = self.coordinators.keys().copied().collect();
         for number in numbers {
             if let Some(host) = self.coordinators.get_mut(&number)
                 && host.phase == Phase::Active
             {
-                let outcome = host.machine.topic_deleted(topic, now);
+                let outcome = host.machine.topic_deleted(now, topic, id);
                 self.coordinator_outcome(number, outcome, now);
             }
         }
     }
 
-    pub(super) fn list_groups(
-        &mut self,
-        from: CoreId,
-        key: AskKey,
-        states: &[String],
-        types: &[String],
-        now: Now,
-    ) {
+    pub(super) fn list_groups(&mut self, from: CoreId, key: AskKey, states: &[String], types: &[String], now: Now) {
         let mut groups = Vec::new();
         for host in self.coordinators.values_mut() {
             match host.phase {
                 Phase::Active => {
                     let id = host.admit(from, key);
-                    let request = GroupRequest::list(states, types);
+                    let request = GroupRequest::List(ListRequest { states: states.to_vec(), types: types.to_vec() });
                     let outcome = host.machine.ask(now, id, request);
                     groups.extend(host.address(outcome.answers).into_iter().map(|(_, answer)| answer));
                 }

@@ -156,7 +156,9 @@ impl Shard {
             return Err(PartitionError::OffsetOutOfRange);
         }
         let log = &mut partition.log;
-        self.desk.with_log(key, |out| log.delete_records(before, now, out)).map_err(|_| PartitionError::OffsetOutOfRange)
+        self.desk
+            .with_log(key, |out| log.delete_records(before, now, out))
+            .map_err(|_| PartitionError::OffsetOutOfRange)
     }
 
     /// Core 0 has kept the log start offsets of a DeleteRecords.
