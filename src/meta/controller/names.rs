@@ -34,14 +34,25 @@ pub(super) fn collision_key(name: &str) -> String {
     name.replace('.', "_")
 }
 
-/// An existing topic the name collides with. It must begin like the name up to the first `.` or `_`, and continue with
-/// either of the two, so only the topics with those beginnings are looked at.
+/// An existing topic the name collides with. Every `.` and `_` of the name is tried as both, but only as long as some
+/// topic begins that way, so the search looks at a few names and not at all of them.
 pub(super) fn collision<'a>(image: &'a Image, name: &str) -> Option<&'a str> {
-    let key = collision_key(name);
-    let prefix = &name[..name.find(['.', '_'])?];
-    ['.', '_'].into_iter().find_map(|separator| {
-        let start = format!("{prefix}{separator}");
-        let others = image.topics_from(&start).map(|topic| &*topic.name);
-        others.take_while(|other| other.starts_with(&start)).find(|other| *other != name && collision_key(other) == key)
-    })
+    // Beginnings that exist, each with what of the name is still to come.
+    let mut open: Vec<(String, &str)> = vec![(String::new(), name)];
+    while let Some((begin, rest)) = open.pop() {
+        let Some(at) = rest.find(['.', '_']) else {
+            let whole = begin + rest;
+            match image.topic_named(&whole) {
+                Some(topic) if whole != name => return Some(&topic.name),
+                _ => continue,
+            }
+        };
+        for separator in ['.', '_'] {
+            let longer = format!("{begin}{}{separator}", &rest[..at]);
+            if image.topics_from(&longer).next().is_some_and(|topic| topic.name.starts_with(&longer)) {
+                open.push((longer, &rest[at + 1..]));
+            }
+        }
+    }
+    None
 }

@@ -274,7 +274,8 @@ fn the_cluster_holds_no_more_partitions_than_its_limit() {
 fn a_manual_assignment_is_taken_or_refused_with_the_reason() {
     let mut controller = started();
     assert_eq!(create(&mut controller, assigned("t", &[(1, &[0]), (0, &[0])])).map(|c| c.partitions), Ok(2));
-    let cases: [(&[(i32, &[i32])], &str); 6] = [
+    type Assignment = (i32, &'static [i32]);
+    let cases: [(&[Assignment], &str); 6] = [
         (&[(0, &[0]), (2, &[0])], "partitions should be a consecutive 0-based integer sequence"),
         (&[(0, &[7])], "The manual partition assignment includes broker 7, but no such broker is registered."),
         (&[(0, &[0, 0])], "The manual partition assignment includes the broker 0 more than once."),
@@ -416,7 +417,8 @@ fn partitions_are_added_and_never_taken_away() {
     assert_eq!(grow(&mut controller, "t", 6, Some(&[&[0]])), Ok(()));
     let partitions = &controller.image().topic_named("t").expect("there").partitions;
     assert_eq!(partitions.keys().copied().collect::<Vec<_>>(), vec![0, 1, 2, 3, 4, 5]);
-    let cases: [(&str, i32, Option<&[&[i32]]>, MetaError, &str); 6] = [
+    type Lists = Option<&'static [&'static [i32]]>;
+    let cases: [(&str, i32, Lists, MetaError, &str); 6] = [
         ("t", 6, None, MetaError::InvalidPartitions, "Topic already has 6 partition(s)."),
         (
             "t",

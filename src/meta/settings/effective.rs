@@ -169,14 +169,14 @@ pub fn describe_group(image: &Image, broker: &BrokerSettings, group: &str) -> Ve
 pub fn describe_broker(image: &Image, broker: &BrokerSettings, which: Option<NodeId>) -> Vec<Effective> {
     let Some(id) = which else {
         let values = image.broker_default_config();
-        let shown = |(name, value): (&Box<str>, &Box<str>)| {
+        let shown = |(name, value): (&str, &str)| {
             let own = step(name, value, ConfigSource::DynamicDefaultBroker);
             match broker_setting(name) {
                 Some(setting) => resolve(setting, vec![(own, Unit::Same)]),
                 None => unknown(name, ConfigSource::DynamicDefaultBroker),
             }
         };
-        return values.iter().map(shown).collect();
+        return values.iter().map(|(name, value)| shown((name, value))).collect();
     };
     let known = |setting: &'static Setting| resolve(setting, chain(image, broker, None, &[(setting.name, Unit::Same)]));
     let mut all: Vec<Effective> = broker_settings().map(known).collect();

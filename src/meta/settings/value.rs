@@ -118,9 +118,11 @@ impl Setting {
     }
 
     fn check_double(&self, value: &str) -> Option<String> {
-        let Ok(number) = value.trim().parse::<f64>() else { return Some("Not a number of type DOUBLE".to_owned()) };
+        let Some(number) = value.trim().parse::<f64>().ok().filter(|number| !number.is_nan()) else {
+            return Some("Not a number of type DOUBLE".to_owned());
+        };
         match self.allowed {
-            Allowed::Ratio if !(number >= 0.0) => Some("Value must be at least 0".to_owned()),
+            Allowed::Ratio if number < 0.0 => Some("Value must be at least 0".to_owned()),
             Allowed::Ratio if number > 1.0 => Some("Value must be no more than 1".to_owned()),
             _ => None,
         }

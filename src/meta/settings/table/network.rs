@@ -18,7 +18,8 @@ settings! { NETWORK, "Node, listeners, network.";
         "Addresses this node listens on, as NAME://host:port; an empty host means all interfaces.";
     "advertised.listeners" List null Any ReadOnly yes []
         "Addresses clients are told to connect to; unset means the listeners themselves.";
-    "listener.security.protocol.map" String "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"
+    "listener.security.protocol.map" String
+        "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"
         Any ReadOnly yes []
         "Which security protocol each listener name uses.";
     "inter.broker.listener.name" String null Any ReadOnly yes []
