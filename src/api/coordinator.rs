@@ -14,7 +14,7 @@ use crate::wire::messages::find_coordinator_response::Coordinator;
 use crate::wire::{ErrorCode, StrBytes, cold};
 
 use super::{AUTO_CREATE_TIMEOUT_MS, respond, topic_names};
-use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit, offset_fetch};
+use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit};
 
 /// From this version on FindCoordinator asks for several keys at once.
 const BATCH_VERSION: i16 = 4;

@@ -23,6 +23,7 @@ pub fn partition_error(error: &PartitionError) -> ErrorCode {
         // Nothing was appended; time-outs are what every producer retries.
         PartitionError::Busy => ErrorCode::RequestTimedOut,
         PartitionError::CorruptOnDisk => ErrorCode::CorruptMessage,
+        PartitionError::Rejected => ErrorCode::UnknownServerError,
         PartitionError::Loading => ErrorCode::CoordinatorLoadInProgress,
         // The outcome is unknown to the client, and a restarted node leads the partition again.
         PartitionError::Stopping => ErrorCode::NotLeaderOrFollower,
@@ -33,18 +34,23 @@ pub fn partition_error(error: &PartitionError) -> ErrorCode {
 pub fn refusal(refusal: Refusal) -> (ErrorCode, Option<String>, Vec<RecordError>) {
     let message = Some(refusal.to_string());
     match refusal {
-        Refusal::Corrupt { .. } => (ErrorCode::CorruptMessage, message, Vec::new()),
+        Refusal::Corrupt | Refusal::DecompressedTooLarge { .. } => (ErrorCode::CorruptMessage, message, Vec::new()),
         Refusal::InvalidRecord { record_errors, .. } => {
-            let records = record_errors
-                .into_iter()
-                .map(|(index, reason)| RecordError { batch_index: index, message: Some(reason.to_string()) })
-                .collect();
-            (ErrorCode::InvalidRecord, message, records)
+            (ErrorCode::InvalidRecord, message, records_at_fault(record_errors))
         }
-        Refusal::InvalidTimestamp { .. } => (ErrorCode::InvalidTimestamp, message, Vec::new()),
+        Refusal::InvalidTimestamp { record_errors, .. } => {
+            (ErrorCode::InvalidTimestamp, message, records_at_fault(record_errors))
+        }
         Refusal::TooLarge { .. } => (ErrorCode::MessageTooLarge, message, Vec::new()),
-        Refusal::UnsupportedCompression { .. } => (ErrorCode::UnsupportedCompressionType, message, Vec::new()),
+        Refusal::UnsupportedCompression => (ErrorCode::UnsupportedCompressionType, message, Vec::new()),
     }
+}
+
+fn records_at_fault(errors: Vec<(i32, &'static str)>) -> Vec<RecordError> {
+    errors
+        .into_iter()
+        .map(|(batch_index, reason)| RecordError { batch_index, message: Some(reason.to_string()) })
+        .collect()
 }
 
 /// What the controller answered; its errors are named after Kafka's codes.

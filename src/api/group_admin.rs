@@ -231,14 +231,14 @@ pub fn encode_offset_delete(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Step {
         return Step::Close(format!("OffsetDelete was answered with {group_answer:?}"));
     };
     let mut response = m::OffsetDeleteResponse::default().with_error_code(code(deleted.error));
-    for (name, partitions) in deleted.topics {
+    for topic in deleted.topics {
         let partition = |(index, error): (i32, Option<GroupError>)| {
             OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code(error))
         };
         response.topics.push(
             OffsetDeleteResponseTopic::default()
-                .with_name(StrBytes::from_string(name).into())
-                .with_partitions(partitions.into_iter().map(partition).collect()),
+                .with_name(StrBytes::from_string(topic.name).into())
+                .with_partitions(topic.partitions.into_iter().map(partition).collect()),
         );
     }
     answer(ctx, &response)

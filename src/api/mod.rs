@@ -63,6 +63,7 @@ pub struct Answer {
 }
 
 /// What a handler did with a request.
+#[derive(Debug)]
 pub enum Handled {
     Answer(Vec<Bytes>),
     /// The protocol has no answer for it.
@@ -74,6 +75,7 @@ pub enum Handled {
 }
 
 /// What a gather did with a reply.
+#[derive(Debug)]
 pub enum Step {
     Wait,
     Answer(Vec<Bytes>),
@@ -99,6 +101,7 @@ pub trait Gather: fmt::Debug {
 const AUTO_CREATE_TIMEOUT_MS: u64 = 10_000;
 
 /// What a handler sees of its node, and how it asks.
+#[derive(Debug)]
 pub struct Ctx<'a> {
     pub shard: &'a Shard,
     pub head: &'a RequestHead,

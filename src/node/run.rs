@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -14,7 +13,7 @@ use super::memory::MemoryPlan;
 use super::topology;
 use crate::base::ids::{CoreId, Uuid};
 use crate::engine::{Engine, SessionLimits};
-use crate::meta::settings::BrokerSettings;
+use crate::meta::settings::{BrokerSettings, SettingError};
 use crate::rt::probe::{self, Requested};
 use crate::rt::{DriverKind, DriverOptions, Running};
 use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
@@ -23,8 +22,6 @@ use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
 const REQUESTS_PER_CONNECTION: usize = 64;
 /// Files one core may hold open, unless the process may hold fewer.
 const FILES_PER_CORE_MAX: u32 = 50_000;
-/// How long a start may take before something is wrong enough to give up waiting.
-const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a node tells while it starts and runs.
 #[derive(Clone, Debug)]
@@ -55,7 +52,7 @@ pub struct Started {
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
     let folder = DataDir::open(&config.data_dir, config.node_id).map_err(|error| error.to_string())?;
-    let settings = BrokerSettings::from_values(config.properties.clone()).map_err(|errors| errors.to_string())?;
+    let settings = BrokerSettings::from_values(config.properties.clone()).map_err(|errors| one_line(&errors))?;
     let requested = match config.driver {
         Driver::Auto => Requested::Auto,
         Driver::Uring => Requested::Uring,
@@ -237,4 +234,8 @@ fn seed() -> Result<u64, String> {
     let mut half = [0; 8];
     half.copy_from_slice(&bytes[8..]);
     Ok(u64::from_be_bytes(half))
+}
+
+fn one_line(errors: &[SettingError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

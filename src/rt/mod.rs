@@ -8,7 +8,7 @@
 
 mod accept;
 mod backend;
-mod clock;
+pub mod clock;
 mod cold;
 #[cfg(any(test, feature = "sim"))]
 pub mod contract;

@@ -18,7 +18,6 @@ use crate::base::ids::CoreId;
 impl Shard {
     /// Applies committed records and tells the controller's core, once removed logs are out of the way.
     pub(super) fn apply_committed(&mut self, end: i64, records: &[Record], now: Now) {
-        let first = self.applied_end == 0;
         let mut moving = 0;
         for record in records {
             match self.image.apply(record) {
@@ -32,7 +31,8 @@ impl Shard {
             }
         }
         self.applied_end = end;
-        if first {
+        if !self.serving && self.is_registered() {
+            self.serving = true;
             self.notices.push(Notice::Serving);
         }
         if moving > 0 {
@@ -46,6 +46,13 @@ impl Shard {
         for (from, key, _, ask) in due {
             self.ask(from, key, ask, now);
         }
+    }
+
+    /// The picture holds this start of this node: whoever reads metadata gets addresses that are true.
+    fn is_registered(&self) -> bool {
+        let node = &self.config.node;
+        let broker = self.image.broker(node.node_id);
+        broker.is_some_and(|broker| broker.incarnation == node.incarnation && !broker.fenced)
     }
 
     /// Returns how many logs of this core must move out of the way before the change is done.

@@ -9,7 +9,9 @@ use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::batch::build::BatchBuilder;
-use crate::batch::{control, records, walk};
+use crate::batch::control::{self, ControlRecord};
+use crate::batch::header::BatchHeader;
+use crate::batch::{records, walk};
 use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
 use crate::log::{LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
 use crate::meta::controller::Command;
@@ -87,6 +89,7 @@ impl Shard {
                 Loaded::Waits
             }
             ReadOutcome::OutOfRange => Loaded::Failed(format!("offset {from} is out of range")),
+            ReadOutcome::Unavailable => Loaded::Failed("the log is not available".to_string()),
         }
     }
 
@@ -165,8 +168,15 @@ impl Shard {
         partition.leader.begin_epoch(epoch);
         let loaded_end = partition.log.end_offset();
         let node = controller.node();
-        let change = control::leader_change(loaded_end, epoch, node.0, &[node.0], now.wall_ms);
-        if let Err(error) = partition.log.append(&change, epoch, None, now) {
+        let voter = (node, Uuid::ZERO);
+        let change = ControlRecord::LeaderChange(control::LeaderChange {
+            version: 0,
+            leader: node,
+            voters: vec![voter],
+            granting_voters: vec![voter],
+        });
+        let batch = control::quorum_batch(loaded_end, epoch, now.wall_ms, &[change]);
+        if let Err(error) = partition.log.append(&batch, epoch, now) {
             let reason = format!("the metadata log refused an append: {error:?}");
             self.notices.push(Notice::StartFailed { reason });
             return;
@@ -226,11 +236,11 @@ impl Shard {
             return;
         }
         let (key, epoch) = (controller.partition, controller.epoch);
-        let mut builder = BatchBuilder::new().leader_epoch(epoch);
+        let mut builder = BatchBuilder::new(0).leader_epoch(epoch);
         for record in &append.records {
-            builder = builder.record(now.wall_ms, None, Some(record.encode()));
+            builder.push(now.wall_ms, None, Some(&record.encode()));
         }
-        let batch = builder.build();
+        let batch = builder.finish();
         let commander = append.commander;
         match self.append_own(key, &batch, AckWaiter::Controller, now) {
             Ok(end) => {
@@ -266,7 +276,7 @@ impl Shard {
             return Err(offline.clone());
         }
         let epoch = partition.leader.epoch();
-        let appended = partition.log.append(batch, epoch, None, now).map_err(super::produce::append_error)?;
+        let appended = partition.log.append(batch, epoch, now).map_err(super::produce::append_error)?;
         let until = appended.last_offset + 1;
         partition.park(until, waiter);
         self.mark_dirty(key);
@@ -453,21 +463,24 @@ impl Shard {
 }
 
 fn coordinator_batch(records: &[CoordRecord], now: Now) -> Bytes {
-    let mut builder = BatchBuilder::new();
+    let mut builder = BatchBuilder::new(0);
     for record in records {
-        builder = builder.record(now.wall_ms, Some(record.key.clone()), record.value.clone());
+        builder.push(now.wall_ms, Some(&record.key), record.value.as_deref());
     }
-    builder.build()
+    builder.finish()
 }
 
-/// Visits the whole batches of what a log's read brought.
+/// Visits the batches of what a log's read brought.
 fn for_each_batch(
     data: &ReadData,
-    mut visit: impl FnMut(&Bytes, &crate::batch::header::BatchHeader) -> Result<(), String>,
+    mut visit: impl FnMut(&Bytes, &BatchHeader) -> Result<(), String>,
 ) -> Result<(), String> {
-    let joined = data.joined();
-    let mut batches = walk(&joined);
-    for (range, header) in batches.by_ref() {
+    // A batch may lie across two parts.
+    let joined = match data.parts.as_slice() {
+        [one] => one.clone(),
+        parts => Bytes::from(parts.concat()),
+    };
+    for (range, header) in walk(&joined) {
         visit(&joined.slice(range), &header)?;
     }
     Ok(())

@@ -155,6 +155,8 @@ pub enum PartitionError {
     /// More is waiting to be written than the limit allows; nothing was appended.
     Busy,
     CorruptOnDisk,
+    /// The log does not take the batch although it was validated.
+    Rejected,
     /// The coordinator of the partition is not loaded.
     Loading,
     /// The ask was cut off by the end of the node.

@@ -19,6 +19,7 @@ mod offsets;
 mod produce;
 mod reads;
 mod stop;
+mod tail_budget;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -41,12 +42,13 @@ use coordinator_host::CoordinatorHost;
 use fetch::{FetchJob, Watch};
 use folder::Folder;
 use io::{DiskAsker, DiskDesk};
-use message::{Ask, AskKey, FolderFacts, LogCheckpoint, Message, PartitionError, Reply};
+use message::{Ask, AskKey, FolderFacts, Message, PartitionError, Reply};
 use offsets::{DeleteJob, OffsetJob};
 use partition::Partition;
 use produce::ProduceJob;
 use reads::Reads;
 use route::Route;
+use tail_budget::TailBudget;
 
 /// What a shard tells people; flows out only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +136,7 @@ pub struct Shard {
     pub applied_end: i64,
     facts: Arc<FolderFacts>,
     folder_offline: bool,
+    serving: bool,
     partitions: Slots<Partition>,
     by_id: BTreeMap<TopicPartition, Key>,
     topic_settings: BTreeMap<TopicId, TopicSettings>,
@@ -141,6 +144,7 @@ pub struct Shard {
     dirty: Vec<Key>,
     /// When each log wants to be looked at again.
     log_timers: BTreeSet<(Mono, Key)>,
+    tail_cache: TailBudget,
     produce_jobs: Slots<ProduceJob>,
     fetch_jobs: Slots<FetchJob>,
     offset_jobs: Slots<OffsetJob>,
@@ -175,12 +179,14 @@ impl Shard {
             applied_end: 0,
             facts: Arc::default(),
             folder_offline: false,
+            serving: false,
             partitions: Slots::default(),
             by_id: BTreeMap::new(),
             topic_settings: BTreeMap::new(),
             desk,
             dirty: Vec::new(),
             log_timers: BTreeSet::new(),
+            tail_cache: TailBudget::new(config.tail_cache_bytes),
             produce_jobs: Slots::default(),
             fetch_jobs: Slots::default(),
             offset_jobs: Slots::default(),
@@ -335,6 +341,7 @@ impl Shard {
             }
             self.rearm(*key);
         }
+        self.keep_tail_cache_budget();
         // Keeps its memory for the next turn.
         self.dirty = dirty;
         self.dirty.clear();

@@ -73,6 +73,7 @@ impl Shard {
         };
         match self.desk.with_log(key, |out| log.find_time(id, target, upper, out)) {
             TimeOutcome::Ready(point) => Some(Ok(found(point))),
+            TimeOutcome::Unavailable => Some(Err(PartitionError::Storage)),
             TimeOutcome::Pending => {
                 self.reads.put(key, id.0, ReadFor::Offset { job, slot: query.slot });
                 None
