@@ -7,3 +7,4 @@
 
 pub mod image;
 pub mod record;
+pub mod settings;
