@@ -15,7 +15,7 @@ pub fn run(args: &StartArgs, out: &mut Out<'_>) -> Result<(), Failure> {
 }
 
 /// The configuration that these words stand for.
-pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Driver) -> Result<NodeConfig, Failure> {
+pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Option<Driver>) -> Result<NodeConfig, Failure> {
     let (file, data) = (args.config.as_deref(), args.data.as_deref());
     let source = ConfigSource { file, set: &args.set, data, cores, driver };
     NodeConfig::load(&source).map_err(Failure::Message)
@@ -23,5 +23,5 @@ pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Driver) -> Result<N
 
 /// The one call into the wiring of a running node.
 fn run_node(config: NodeConfig) -> Result<(), String> {
-    Err(format!("node {}: this build has no engine to run it with", config.node_id.0))
+    Err(format!("node {}: this build has no engine to run it with", config.node_id().0))
 }
