@@ -1,0 +1,171 @@
+//! The driver for machines that forbid io_uring: epoll for sockets, two helper threads a core for files.
+//!
+//! Sockets are non-blocking and registered once, edge-triggered: a receive or send is tried at once, and only when the
+//! kernel says EAGAIN does it wait for the next edge.
+
+mod disk;
+mod net;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accept::AcceptPause;
+use super::backend::{Backend, Events, Setup};
+use super::control::{Accepted, Control};
+use super::file::{FileOp, OpenFile};
+use super::slots::Slots;
+use super::worker::Workers;
+use super::{clock, sys};
+use crate::base::ids::{ConnId, CoreId};
+use crate::port::disk::{DiskResult, FileId};
+use crate::port::net::NetOp;
+use crate::port::turn::Token;
+use net::{Epoll, PosixConn};
+
+/// Threads that carry out hot disk operations. Two, so that a read does not wait for another file's sync.
+const DISK_THREADS: usize = 2;
+/// Connections taken from one listener in one round.
+const ACCEPTS_PER_ROUND_MAX: usize = 64;
+/// Keys of the epoll set that are not connections; ids of those start at 2^32.
+const KEY_BELL: u64 = 0;
+const KEY_LISTENER: u64 = 1;
+
+/// One core's epoll set, connections and disk threads.
+#[derive(Debug)]
+pub struct Posix {
+    core: CoreId,
+    control: Arc<Control>,
+    epoll: Epoll,
+    listeners: Vec<Listener>,
+    conns: Slots<PosixConn>,
+    sends: usize,
+    disk: Workers<disk::Job, DiskResult>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    fd: OwnedFd,
+    pause: AcceptPause,
+    /// The last look stopped at the limit, or a pause has ended: connections may wait although no edge will tell.
+    look_again: bool,
+}
+
+impl Backend for Posix {
+    const LISTENERS_BLOCK: bool = false;
+
+    fn start(setup: Setup) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(setup.control.bell(setup.core).as_raw_fd(), KEY_BELL, libc::EPOLLIN as u32)?;
+        let mut listeners = Vec::new();
+        for (index, fd) in setup.listeners.into_iter().enumerate() {
+            epoll.add(fd.as_raw_fd(), KEY_LISTENER + index as u64, (libc::EPOLLIN | libc::EPOLLET) as u32)?;
+            listeners.push(Listener { fd, pause: AcceptPause::default(), look_again: true });
+        }
+        let name = format!("core-{}-disk", setup.core.0);
+        let disk = Workers::start(&name, DISK_THREADS, setup.core, &setup.control, disk::execute)?;
+        let (core, control) = (setup.core, setup.control);
+        Ok(Posix { core, control, epoll, listeners, conns: Slots::new(), sends: 0, disk })
+    }
+
+    fn file_opened(&mut self, _id: FileId, _file: &Arc<OpenFile>) {}
+
+    fn file_closed(&mut self, _id: FileId) {}
+
+    fn disk(&mut self, token: Token, _id: FileId, file: &Arc<OpenFile>, op: FileOp, _events: &mut Events) {
+        self.disk.submit(token, disk::Job { file: file.clone(), op });
+    }
+
+    fn net(&mut self, op: NetOp, events: &mut Events) {
+        match op {
+            NetOp::Recv { conn, buffer } => self.begin_recv(conn, buffer, events),
+            NetOp::Send { conn, parts } => self.begin_send(conn, parts, events),
+            NetOp::Close { conn } => self.close(conn, events),
+        }
+    }
+
+    fn adopt(&mut self, accepted: Accepted, events: &mut Events) {
+        self.adopt_conn(accepted, events);
+    }
+
+    fn wake(&mut self, core: CoreId) {
+        sys::ring_bell(self.control.bell(core));
+    }
+
+    fn take_posted(&mut self, events: &mut Events) {
+        events.disk.append(&mut self.disk.take_done());
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let timeout = self.accept_timeout(timeout);
+        for (key, flags) in self.epoll.wait(timeout)? {
+            match key {
+                KEY_BELL => sys::silence_bell(self.control.bell(self.core)),
+                key if key >> 32 == 0 => self.listeners[(key - KEY_LISTENER) as usize].look_again = true,
+                conn => self.conn_ready(ConnId(conn), flags, events),
+            }
+        }
+        for listener in &mut self.listeners {
+            listener.accept(events);
+        }
+        Ok(())
+    }
+
+    fn disk_in_flight(&self) -> usize {
+        self.disk.in_flight()
+    }
+
+    fn sends_in_flight(&self) -> usize {
+        self.sends
+    }
+
+    fn shut_down(&mut self) {
+        self.listeners.clear();
+        let mut last = Events::default();
+        for conn in self.conns.ids() {
+            self.close(conn, &mut last);
+        }
+    }
+}
+
+impl Posix {
+    /// The wait, shortened when a listener wants another look before its end.
+    fn accept_timeout(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let mut timeout = timeout;
+        for listener in &self.listeners {
+            let wanted = match listener.pause.until() {
+                Some(until) => Duration::from_nanos(until - clock::mono()),
+                None if listener.look_again => Duration::ZERO,
+                None => continue,
+            };
+            timeout = Some(timeout.map_or(wanted, |timeout| timeout.min(wanted)));
+        }
+        timeout
+    }
+}
+
+impl Listener {
+    fn accept(&mut self, events: &mut Events) {
+        if self.pause.ended() {
+            self.look_again = true;
+        }
+        if !self.look_again || self.pause.until().is_some() {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_ROUND_MAX {
+            match sys::accept(&self.fd) {
+                Ok(fd) => events.accepted.push(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.look_again = false;
+                    return;
+                }
+                Err(error) => {
+                    if !self.pause.retry_at_once(&error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A vectored send in progress: which bytes of which parts the kernel has not taken yet.
+
+use bytes::Bytes;
+
+/// Parts of one system call (IOV_MAX of Linux, writev(2)).
+const PARTS_PER_CALL_MAX: usize = 1024;
+
+/// Owns the parts until the last byte is taken.
+#[derive(Debug)]
+pub struct Outgoing {
+    parts: Vec<Bytes>,
+    /// The first part with bytes left, and how many of its bytes are gone.
+    part: usize,
+    offset: usize,
+    slices: Vec<libc::iovec>,
+}
+
+impl Outgoing {
+    pub fn new(parts: Vec<Bytes>) -> Outgoing {
+        let mut outgoing = Outgoing { parts, part: 0, offset: 0, slices: Vec::new() };
+        outgoing.skip_empty();
+        outgoing
+    }
+
+    fn skip_empty(&mut self) {
+        while self.parts.get(self.part).is_some_and(|part| part.len() == self.offset) {
+            // Sent parts are let go at once: their memory may be a chunk that a log wants back.
+            self.parts[self.part] = Bytes::new();
+            self.part += 1;
+            self.offset = 0;
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.part == self.parts.len()
+    }
+
+    /// The kernel took `count` bytes.
+    pub fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            crate::invariant!(!self.is_done(), "the kernel took {count} bytes more than there were");
+            let left = self.parts[self.part].len() - self.offset;
+            let step = count.min(left);
+            self.offset += step;
+            count -= step;
+            self.skip_empty();
+        }
+    }
+
+    /// What is left, as far as one call may carry it. The pointers are valid until the next call of a method here.
+    pub fn slices(&mut self) -> &mut [libc::iovec] {
+        self.slices.clear();
+        let mut offset = self.offset;
+        for part in self.parts[self.part..].iter().take(PARTS_PER_CALL_MAX) {
+            let rest = &part[offset..];
+            self.slices.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+            offset = 0;
+        }
+        &mut self.slices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_taken_in_any_steps_leave_exactly_the_rest() {
+        let parts: Vec<Bytes> = ["", "abc", "", "de", "f", ""].map(Bytes::from).into();
+        let total = 6;
+        for step in 1..=total {
+            let mut outgoing = Outgoing::new(parts.clone());
+            let mut taken = 0;
+            while !outgoing.is_done() {
+                let left: usize = outgoing.slices().iter().map(|slice| slice.iov_len).sum();
+                assert_eq!(left, total - taken);
+                let count = step.min(left);
+                outgoing.advance(count);
+                taken += count;
+            }
+            assert_eq!(taken, total);
+        }
+        assert!(Outgoing::new(Vec::new()).is_done());
+    }
+
+    #[test]
+    fn more_parts_than_one_call_may_carry_are_cut() {
+        let mut outgoing = Outgoing::new(vec![Bytes::from_static(b"x"); 3000]);
+        assert_eq!(outgoing.slices().len(), PARTS_PER_CALL_MAX);
+        outgoing.advance(PARTS_PER_CALL_MAX);
+        outgoing.advance(PARTS_PER_CALL_MAX);
+        assert_eq!(outgoing.slices().len(), 3000 - 2 * PARTS_PER_CALL_MAX);
+    }
+}

@@ -1,0 +1,220 @@
+//! Thin, typed wrappers of the system calls that std does not offer: sockets set up for a ring or epoll, event counters,
+//! O_DIRECT opens, vectored sends. Each returns `io::Error` of errno; none decides anything.
+#![allow(unsafe_code, reason = "system calls")]
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Turns the -1 of a system call into errno.
+pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// As [`check`], for calls that return a count.
+pub fn check_size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Wraps a descriptor that a system call has just made.
+pub fn own(fd: RawFd) -> OwnedFd {
+    crate::invariant!(fd >= 0, "descriptor {fd}");
+    // SAFETY: the caller has just received `fd` from the kernel and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Opens for reading and writing (close-on-exec), with `extra` flags such as O_DIRECT or O_CREAT.
+pub fn open_rw(path: &Path, extra: libc::c_int) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    loop {
+        // SAFETY: `name` is a NUL-terminated string that outlives the call; the mode matters for O_CREAT only.
+        let fd = unsafe { libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | extra, 0o644 as libc::c_uint) };
+        match check(fd) {
+            Ok(fd) => return Ok(own(fd)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// An event counter: readable while it is not 0, so that another thread can end a wait.
+pub fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved.
+    Ok(own(check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?))
+}
+
+/// Adds 1 to an event counter. The counter would have to be read never in 2^64 calls to block here.
+pub fn ring_bell(counter: &OwnedFd) {
+    let one: u64 = 1;
+    // SAFETY: eight readable bytes, as an eventfd wants.
+    let result = unsafe { libc::write(counter.as_raw_fd(), (&raw const one).cast(), 8) };
+    crate::invariant!(result == 8, "eventfd write: {}", io::Error::last_os_error());
+}
+
+/// Empties an event counter that epoll called readable.
+pub fn silence_bell(counter: &OwnedFd) {
+    let mut count: u64 = 0;
+    // SAFETY: eight writable bytes, as an eventfd wants.
+    unsafe { libc::read(counter.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
+
+/// A descriptor of the same open file.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved; an invalid `fd` is an error, not a fault.
+    Ok(own(check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?))
+}
+
+fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: `value` is an int of the announced size.
+    let result = unsafe {
+        libc::setsockopt(fd, level, name, (&raw const value).cast(), mem::size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    check(result).map(drop)
+}
+
+/// Sends small answers at once instead of waiting for acknowledgements (tcp(7)).
+pub fn set_no_delay(fd: &OwnedFd) -> io::Result<()> {
+    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// A listening TCP socket; `non_blocking` for epoll.
+pub fn listen(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | if non_blocking { libc::SOCK_NONBLOCK } else { 0 };
+    // SAFETY: no pointers are involved.
+    let socket = own(check(unsafe { libc::socket(family, kind, 0) })?);
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    let (storage, len) = to_storage(address);
+    // SAFETY: `storage` holds a socket address of `len` bytes.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const storage).cast(), len) })?;
+    // SAFETY: no pointers are involved.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(socket)
+}
+
+/// Accepts one waiting connection as a non-blocking socket.
+pub fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    // SAFETY: no address is asked for, so both pointers may be null.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    };
+    Ok(own(check(fd)?))
+}
+
+/// Both directions at once: a send or receive in flight ends soon after.
+pub fn shut_down(fd: &OwnedFd) {
+    // SAFETY: no pointers are involved. ENOTCONN after a reset is expected and harmless.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all zeros is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    match address {
+        SocketAddr::V4(v4) => {
+            let raw = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: sockaddr_storage is large enough and aligned for every address type.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in>().write(raw) };
+            (storage, mem::size_of::<libc::sockaddr_in>() as libc::socklen_t)
+        }
+        SocketAddr::V6(v6) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in6>().write(raw) };
+            (storage, mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+        }
+    }
+}
+
+fn from_storage(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that a sockaddr_in is there.
+            let raw = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+            Ok(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(raw.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that a sockaddr_in6 is there.
+            let raw = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+            let port = u16::from_be(raw.sin6_port);
+            Ok(SocketAddr::V6(SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id)))
+        }
+        family => Err(io::Error::other(format!("socket address of family {family}"))),
+    }
+}
+
+/// The address of the other side.
+pub fn peer_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
+    let mut len = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: all zeros is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    // SAFETY: `len` says how much room there is.
+    check(unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut storage).cast(), &mut len) })?;
+    from_storage(&storage)
+}
+
+/// The address a socket is bound to, with the port the system chose.
+pub fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
+    let mut len = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: all zeros is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    // SAFETY: `len` says how much room there is.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut storage).cast(), &mut len) })?;
+    from_storage(&storage)
+}
+
+/// The soft limit of a resource, `u64::MAX` when there is none.
+pub fn soft_limit(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit to write to.
+    check(unsafe { libc::getrlimit(resource, &mut limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+/// 64 bits from the system's generator: what a machine's own generator starts from.
+pub fn random_seed() -> io::Result<u64> {
+    let mut seed = 0u64;
+    // SAFETY: eight writable bytes; so few are never cut short (getrandom(2)).
+    let count = check_size(unsafe { libc::getrandom((&raw mut seed).cast(), 8, 0) })?;
+    if count == 8 { Ok(seed) } else { Err(io::Error::other("getrandom gave too few bytes")) }
+}
+
+/// Reserves space without writing; the file grows to the end of it.
+pub fn reserve(fd: &impl AsRawFd, from: u64, to: u64) -> io::Result<()> {
+    let position = |value: u64| libc::off_t::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
+    // SAFETY: no pointers are involved.
+    check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, position(from)?, position(to - from)?) }).map(drop)
+}
+
+/// Alignment of memory and of positions for direct I/O; `None` when kernel or file system do not say.
+pub fn direct_alignment(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: all zeros is a valid statx.
+    let mut stat: libc::statx = unsafe { mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a statx to write to, both outliving the call.
+    check(unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), 0, libc::STATX_DIOALIGN, &mut stat) })?;
+    let said = stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_mem_align > 0;
+    Ok(said.then_some((stat.stx_dio_mem_align, stat.stx_dio_offset_align)))
+}
