@@ -1,6 +1,7 @@
 //! Broker settings: the node, its listeners, connections and requests.
 //!
-//! Unlike in Kafka, `process.roles`, `node.id` and `controller.listener.names` have defaults: a single node needs none.
+//! Unlike in Kafka, `process.roles`, `node.id` and `controller.listener.names` have defaults (a single node needs
+//! none), and listeners change at a restart only.
 //!
 //! Names, types, defaults and ranges are those of Apache Kafka 4.3.1.
 
@@ -13,12 +14,12 @@ settings! { NETWORK, "Node, listeners, network.";
         "Number of this node in the cluster.";
     "broker.rack" String null Any ReadOnly yes []
         "Name of the rack the broker stands in, used to spread replicas.";
-    "listeners" List "PLAINTEXT://:9092" Any PerBroker yes []
+    "listeners" List "PLAINTEXT://:9092" Any ReadOnly yes []
         "Addresses this node listens on, as NAME://host:port; an empty host means all interfaces.";
     "advertised.listeners" List null Any ReadOnly yes []
         "Addresses clients are told to connect to; unset means the listeners themselves.";
     "listener.security.protocol.map" String "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"
-        Any PerBroker yes []
+        Any ReadOnly yes []
         "Which security protocol each listener name uses.";
     "inter.broker.listener.name" String null Any ReadOnly yes []
         "Listener that brokers use among themselves.";
