@@ -18,7 +18,7 @@ pub fn run(args: &StartArgs, out: &mut Out<'_>) -> Result<(), Failure> {
 }
 
 /// The configuration that these words stand for.
-pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Driver) -> Result<NodeConfig, Failure> {
+pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Option<Driver>) -> Result<NodeConfig, Failure> {
     let (file, data) = (args.config.as_deref(), args.data.as_deref());
     let source = ConfigSource { file, set: &args.set, data, cores, driver };
     NodeConfig::load(&source).map_err(Failure::Message)

@@ -7,13 +7,13 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::config::{Driver, NodeConfig};
+use super::config::{Driver, NodeConfig, endpoint};
 use super::data_dir::{DataDir, random_uuid};
 use super::memory::MemoryPlan;
 use super::topology;
 use crate::base::ids::{CoreId, Uuid};
 use crate::engine::{Engine, SessionLimits};
-use crate::meta::settings::{BrokerSettings, SettingError};
+use crate::meta::settings::BrokerSettings;
 use crate::rt::probe::{self, Requested};
 use crate::rt::{DriverKind, DriverOptions, Running};
 use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
@@ -51,8 +51,8 @@ pub struct Started {
 
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
-    let folder = DataDir::open(&config.data_dir, config.node_id).map_err(|error| error.to_string())?;
-    let settings = BrokerSettings::from_values(config.properties.clone()).map_err(|errors| one_line(&errors))?;
+    let folder = DataDir::open(&config.data_dir, config.node_id()).map_err(|error| error.to_string())?;
+    let settings = config.settings.clone();
     let requested = match config.driver {
         Driver::Auto => Requested::Auto,
         Driver::Uring => Requested::Uring,
@@ -62,7 +62,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
-    let listen = topology::addresses(&config.listeners)?;
+    let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
 
@@ -80,13 +80,9 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
 
     notify(NodeNotice::Started(Started {
         cluster_id: facts.cluster_id.clone(),
-        node_id: config.node_id.0,
-        listeners: config.listeners.broker.iter().map(|listener| listener.bind.to_string()).collect(),
-        advertised: facts
-            .endpoints
-            .iter()
-            .map(|endpoint| format!("{}://{}:{}", endpoint.listener, endpoint.host, endpoint.port))
-            .collect(),
+        node_id: config.node_id().0,
+        listeners: config.settings.listeners.iter().map(endpoint).collect(),
+        advertised: config.advertised.iter().map(endpoint).collect(),
         driver,
         driver_reason,
         cpus,
@@ -165,13 +161,13 @@ fn watch(
 }
 
 fn node_facts(config: &NodeConfig, folder: &DataDir) -> Result<NodeFacts, String> {
-    let endpoints = config.listeners.broker.iter().map(|listener| Endpoint {
-        listener: listener.bind.name.clone(),
-        host: listener.advertised_host.clone(),
-        port: listener.advertised_port,
+    let endpoints = config.advertised.iter().map(|listener| Endpoint {
+        listener: listener.name.clone(),
+        host: listener.host.clone(),
+        port: listener.port,
     });
     Ok(NodeFacts {
-        node_id: config.node_id,
+        node_id: config.node_id(),
         cluster_id: folder.identity().cluster_id.clone(),
         directory_id: folder.identity().directory_id,
         incarnation: random_uuid().map_err(|error| error.to_string())?,
@@ -234,8 +230,4 @@ fn seed() -> Result<u64, String> {
     let mut half = [0; 8];
     half.copy_from_slice(&bytes[8..]);
     Ok(u64::from_be_bytes(half))
-}
-
-fn one_line(errors: &[SettingError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
