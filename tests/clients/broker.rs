@@ -14,6 +14,8 @@ use std::{env, thread};
 
 use tempfile::TempDir;
 
+use crate::running::skipped;
+
 /// How long a node may take until it answers, recovery after a kill included.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -45,7 +47,7 @@ impl Broker {
     pub fn for_test(driver: Driver) -> Option<Broker> {
         if let Ok(address) = env::var("KATARACT_TEST_BROKER") {
             if driver == Driver::Uring {
-                eprintln!("skipped: one run is enough against {address}");
+                skipped(&format!("one run is enough against {address}"));
                 return None;
             }
             return Some(Broker::Running(address));
@@ -81,13 +83,13 @@ impl Node {
     /// A running node, or `None` when a test needs a node of its own and may not have one, or the host has no io_uring.
     pub fn start_if_possible(driver: Driver) -> Option<Node> {
         if let Ok(address) = env::var("KATARACT_TEST_BROKER") {
-            eprintln!("skipped: needs a node of its own, not {address}");
+            skipped(&format!("needs a node of its own, not {address}"));
             return None;
         }
         if driver == Driver::Uring {
             let mut builder: io_uring::Builder = io_uring::IoUring::builder();
             if let Err(error) = builder.setup_single_issuer().setup_defer_taskrun().build(8) {
-                eprintln!("skipped: this host does not allow io_uring ({error})");
+                skipped(&format!("this host does not allow io_uring ({error})"));
                 return None;
             }
         }

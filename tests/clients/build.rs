@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, io};
 
+use crate::running::skipped;
+
 /// Whose client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -39,11 +41,11 @@ impl Client {
     pub fn command(self) -> Option<Command> {
         if let Err(missing) = self.built() {
             let why = match missing {
-                Missing::Tool(tool) => format!("skipped: {self:?} client, {tool} is not installed"),
-                Missing::Build(why) => format!("skipped: {self:?} client does not build: {why}"),
+                Missing::Tool(tool) => format!("{self:?} client, {tool} is not installed"),
+                Missing::Build(why) => format!("{self:?} client does not build: {why}"),
             };
             assert!(env::var_os("KATARACT_REQUIRE_CLIENTS").is_none_or(|v| v == "0"), "{why}");
-            eprintln!("{why}");
+            skipped(&why);
             return None;
         }
         Some(match self {

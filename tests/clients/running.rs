@@ -1,6 +1,6 @@
 //! A scenario on its way: a process of another language, or a thread with librdkafka in it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -23,6 +23,12 @@ pub struct Shared {
 enum Kind {
     Process { child: Child, lines: Arc<Mutex<Vec<String>>> },
     Thread { verdict: Receiver<Result<String, String>> },
+}
+
+/// One line about a test that does not run here; past the capture of the test runner, so that it is seen.
+pub fn skipped(why: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
 /// A scenario that was started; a process among them is killed when this is dropped.
