@@ -1,7 +1,7 @@
 //! OffsetCommit 10 and OffsetFetch 10 requests, read by hand: topic ids stand where the crate expects names.
 //!
-//! Runs after the guard, so every count fits its bytes; the results are the crate's own types with `topic_id` set and an
-//! empty name.
+//! Runs after the guard, so every count fits its bytes; the results are the crate's own types with `topic_id` set and
+//! an empty name.
 
 use bytes::Bytes;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};

@@ -1,7 +1,7 @@
 //! What can be wrong with bytes from a client, and with a response that does not fit the version it is asked for.
 //!
-//! Every variant means: close the connection. Kafka does the same, since after a misread field nothing that follows can be
-//! trusted. (The one exception, an unknown version of ApiVersions, is not an error: see [`super::header`].)
+//! Every variant means: close the connection. Kafka does the same, since after a misread field nothing that follows can
+//! be trusted. (The one exception, an unknown version of ApiVersions, is not an error: see [`super::header`].)
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! Cuts a connection's byte stream into frames, and says how large the next receive buffer should be.
 //!
-//! A frame is a 4-byte big-endian length and that many bytes. The length is checked before anything is allocated for it,
-//! and memory follows the bytes that really arrive: whoever claims 100 MiB gets 1 MiB until the first of it is sent.
+//! A frame is a 4-byte big-endian length and that many bytes. The length is checked before anything is allocated for
+//! it, and memory follows the bytes that really arrive: whoever claims 100 MiB gets 1 MiB until the first of it is
+//! sent.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -51,8 +52,8 @@ fn announced(pending: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, Wi
 /// How many bytes the next receive should have room for, given what is pending (less than one frame, see [`cut`]).
 ///
 /// Between frames: [`IDLE_READ_BYTES`]. Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
-/// next frame starts in fresh memory and nothing is copied. Inside a larger one: as much as has arrived already (1 MiB at
-/// first), at most its rest. Never 0.
+/// next frame starts in fresh memory and nothing is copied. Inside a larger one: as much as has arrived already (1 MiB
+/// at first), at most its rest. Never 0.
 pub fn next_read_bytes(pending: &[u8]) -> usize {
     let Ok(Some(length)) = announced(pending, i32::MAX as usize) else { return IDLE_READ_BYTES };
     let whole = LENGTH_BYTES + length;
@@ -63,18 +64,118 @@ pub fn next_read_bytes(pending: &[u8]) -> usize {
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes with spare room for [`next_read_bytes`] more.
+/// The buffer for the next receive: the pending bytes (less than one frame) with spare room for [`next_read_bytes`]
+/// more.
 ///
-/// Allocates what is missing and no more; the pending bytes move at most once per doubling. Between frames a fresh small
-/// buffer is made unless the one at hand has enough room, so that a waiting connection never keeps a large frame alive.
-pub fn next_buffer(pending: BytesMut) -> BytesMut {
+/// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
+/// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,
+/// so that a waiting connection holds little.
+pub fn next_buffer(mut pending: BytesMut) -> BytesMut {
     let read = next_read_bytes(&pending);
-    let spare = pending.capacity() - pending.len();
-    let kept = if pending.is_empty() { IDLE_READ_BYTES } else { usize::MAX };
-    if spare >= read && spare <= kept {
+    let fits = pending.capacity() - pending.len() >= read || pending.try_reclaim(read);
+    if fits && !(pending.is_empty() && pending.capacity() > 2 * IDLE_READ_BYTES) {
         return pending;
     }
     let mut buffer = BytesMut::with_capacity(pending.len() + read);
     buffer.extend_from_slice(&pending);
     buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1000;
+
+    fn framed(payload: &[u8]) -> Vec<u8> {
+        [&(payload.len() as i32).to_be_bytes()[..], payload].concat()
+    }
+
+    #[test]
+    fn frames_come_out_whole_and_in_order_however_the_bytes_arrive() {
+        let stream = [framed(b"one"), framed(b""), framed(b"three")].concat();
+        for step in 1..=stream.len() {
+            let mut pending = BytesMut::new();
+            let mut frames = Vec::new();
+            for piece in stream.chunks(step) {
+                pending.extend_from_slice(piece);
+                while let Cut::Frame(frame) = cut(&mut pending, LIMIT).expect("within the limit") {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames, [&b"one"[..], b"", b"three"], "in steps of {step}");
+            assert!(pending.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_answer_says_how_many_bytes_are_missing() {
+        let cut_of = |bytes: &[u8]| cut(&mut BytesMut::from(bytes), LIMIT);
+        assert_eq!(cut_of(b""), Ok(Cut::Needs(4)));
+        assert_eq!(cut_of(b"\x00\x00\x00"), Ok(Cut::Needs(1)));
+        assert_eq!(cut_of(b"\x00\x00\x00\x09abc"), Ok(Cut::Needs(6)));
+    }
+
+    #[test]
+    fn a_negative_or_too_large_length_is_refused_as_soon_as_it_is_known() {
+        for announced in [-1, i32::MIN, 1001, i32::MAX] {
+            let mut pending = BytesMut::from(&announced.to_be_bytes()[..]);
+            assert_eq!(cut(&mut pending, LIMIT), Err(WireError::FrameSize { announced, limit: LIMIT }));
+        }
+        assert_eq!(cut(&mut BytesMut::from(&1000i32.to_be_bytes()[..]), LIMIT), Ok(Cut::Needs(1000)));
+    }
+
+    #[test]
+    fn a_frame_shares_the_memory_it_arrived_in() {
+        let mut pending = BytesMut::from(&framed(b"payload")[..]);
+        let start = pending.as_ptr() as usize;
+        let Ok(Cut::Frame(frame)) = cut(&mut pending, LIMIT) else { panic!("a frame") };
+        assert_eq!(frame.as_ptr() as usize, start + LENGTH_BYTES);
+    }
+
+    #[test]
+    fn reads_are_small_between_frames_and_exactly_the_rest_inside_one() {
+        assert_eq!(next_read_bytes(b""), IDLE_READ_BYTES);
+        assert_eq!(next_read_bytes(b"\x00\x00"), IDLE_READ_BYTES);
+        let mut pending = BytesMut::from(&500_000i32.to_be_bytes()[..]);
+        pending.extend_from_slice(&[7; 1000]);
+        assert_eq!(next_read_bytes(&pending), 499_000);
+        let buffer = next_buffer(pending);
+        assert_eq!((buffer.len(), buffer.capacity()), (1004, 500_004));
+    }
+
+    #[test]
+    fn a_claimed_hundred_mebibytes_costs_memory_only_as_they_arrive() {
+        let length = 100 * 1024 * 1024;
+        let mut buffer = next_buffer(BytesMut::from(&(length as i32).to_be_bytes()[..]));
+        let mut steps = 0;
+        while buffer.len() < LENGTH_BYTES + length {
+            assert!(buffer.capacity() <= 2 * buffer.len().max(WHOLE_FRAME_BYTES_MAX), "{}", buffer.len());
+            let room = buffer.capacity() - buffer.len();
+            assert!(room > 0);
+            buffer.resize(buffer.len() + room, 1);
+            buffer = next_buffer(buffer);
+            steps += 1;
+        }
+        assert!(steps <= 10, "{steps} steps");
+        let Ok(Cut::Frame(frame)) = cut(&mut buffer, length) else { panic!("a frame") };
+        assert_eq!(frame.len(), length);
+        assert!(buffer.is_empty(), "the last read ended with the frame");
+    }
+
+    #[test]
+    fn a_waiting_connection_keeps_only_a_small_buffer() {
+        let stream = framed(&[1; 300_000]);
+        let mut buffer = next_buffer(BytesMut::from(&stream[..100]));
+        buffer.extend_from_slice(&stream[100..]);
+        drop(cut(&mut buffer, 400_000).expect("a frame"));
+        let idle = next_buffer(buffer);
+        assert_eq!((idle.len(), idle.capacity()), (0, IDLE_READ_BYTES));
+        let start = idle.as_ptr();
+        let mut again = next_buffer(idle);
+        assert_eq!(again.as_ptr(), start, "used again when it has room already");
+        again.extend_from_slice(&framed(b"small"));
+        drop(cut(&mut again, 100).expect("a frame"));
+        assert_eq!(next_buffer(again).as_ptr(), start, "used again when the frame is gone");
+    }
 }

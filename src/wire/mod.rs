@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! - Nothing here allocates more than the bytes that really arrived justify: every count is checked against them first.
-//! - Record bytes are never copied: a produce request yields slices of its frame, a fetch response yields the slices it was
-//!   given.
+//! - Record bytes are never copied: a produce request yields slices of its frame, a fetch response yields the slices it
+//!   was given.
 //! - [`versions::APIS`] is the only list of what is served. A codec refuses what the table does not name.
 //! - The crate's generated decoders run only on bytes that [`guard`] has walked (they allocate what a count claims).
 //!

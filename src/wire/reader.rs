@@ -17,7 +17,7 @@ pub(super) struct Reader<'a> {
     end: usize,
     /// Compact lengths and tagged fields.
     flexible: bool,
-    /// Array elements this request may still announce.
+    /// Array elements this request may still announce; hot requests have the same bound as cold ones.
     elements_left: usize,
 }
 
@@ -154,8 +154,8 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    /// The count of an array that may be null. Each element takes at least `element_bytes_min` bytes (never 0), so a count
-    /// that cannot fit what is left is refused before anybody allocates for it.
+    /// The count of an array that may be null. Each element takes at least `element_bytes_min` bytes (never 0), so a
+    /// count that cannot fit what is left is refused before anybody allocates for it.
     pub(super) fn nullable_count(&mut self, element_bytes_min: usize) -> Result<Option<usize>, WireError> {
         let Some(count) = self.length()? else { return Ok(None) };
         if count > self.remaining() / element_bytes_min.max(1) {
@@ -178,8 +178,8 @@ impl<'a> Reader<'a> {
         self.tags(|_, _| Ok(()))
     }
 
-    /// Hands each tagged field to `field` as (tag, reader of its bytes only). A field that reads nothing skips it; one that
-    /// reads some but not all of it is refused, since tag and type then disagree.
+    /// Hands each tagged field to `field` as (tag, reader of its bytes only). A field that reads nothing skips it; one
+    /// that reads some but not all of it is refused, since tag and type then disagree.
     pub(super) fn tags(
         &mut self,
         mut field: impl FnMut(u32, &mut Reader<'a>) -> Result<(), WireError>,

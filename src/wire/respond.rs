@@ -23,8 +23,8 @@ pub struct ResponseParts {
 }
 
 impl ResponseParts {
-    /// Starts a response with room for its length and the header of this API and version: v0 before flexible versions and
-    /// always for ApiVersions, v1 else.
+    /// Starts a response with room for its length and the header of this API and version: v0 before flexible versions
+    /// and always for ApiVersions, v1 else.
     pub fn new(api_key: i16, version: i16, correlation_id: i32) -> Result<ResponseParts, WireError> {
         ResponseParts::with_capacity(api_key, version, correlation_id, 128)
     }
@@ -118,8 +118,8 @@ impl ResponseParts {
         if self.flexible { self.fields.put_u8(0) } else { self.fields.put_i32(-1) }
     }
 
-    /// Records: their length, then the slices themselves, not copied. Without slices the length is 0, never null: librdkafka
-    /// takes null for a broken response.
+    /// Records: their length, then the slices themselves, not copied. Without slices the length is 0, never null:
+    /// librdkafka takes null for a broken response.
     pub fn records(&mut self, slices: &[Bytes]) {
         self.count(slices.iter().map(Bytes::len).sum());
         for slice in slices.iter().filter(|slice| !slice.is_empty()) {

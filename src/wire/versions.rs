@@ -1,8 +1,8 @@
 //! What is served: one row an API. The ApiVersions answer, the header rules and the codecs all read this table.
 //!
 //! Rules behind the rows (Kafka 4.3.1): Produce is advertised from 0 although 0-2 are not served, since librdkafka
-//! otherwise switches compression off (KAFKA-18659); JoinGroup must start at 0 (KAFKA-19444); InitProducerId 6 is marked
-//! unstable in Kafka and is not served.
+//! otherwise switches compression off (KAFKA-18659); JoinGroup must start at 0 (KAFKA-19444); InitProducerId 6 is
+//! marked unstable in Kafka and is not served.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiVersionsResponse;
@@ -139,8 +139,9 @@ pub fn api_versions_response() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(ranges.collect())
 }
 
-/// The whole answer, length and header included, to an ApiVersions request of an unknown version: version 0 layout, error
-/// 35, and the supported range of ApiVersions itself, from which the client picks a version for its next try (KIP-511).
+/// The whole answer, length and header included, to an ApiVersions request of an unknown version: version 0 layout,
+/// error 35, and the supported range of ApiVersions itself, from which the client picks a version for its next try
+/// (KIP-511).
 pub fn unsupported_api_versions_response(correlation_id: i32) -> Bytes {
     let mut bytes = BytesMut::with_capacity(20);
     bytes.put_i32(16);

@@ -1,11 +1,11 @@
-//! Fetch (key 1), versions 4 to 18, for consumers and for followers: read and written by hand, since record bytes must not
-//! be copied.
+//! Fetch (key 1), versions 4 to 18, for consumers and for followers: read and written by hand, since record bytes must
+//! not be copied.
 //!
 //! Steps: 5 log start offset; 7 fetch sessions (KIP-227); 9 current leader epoch; 11 rack and preferred read replica
-//! (KIP-392); 12 flexible, last fetched epoch, diverging epoch; 13 topic ids; 15 the replica id moves into a tagged field
-//! with its epoch; 16 node endpoints (KIP-951); 17 replica directory id (KIP-853); 18 the follower's high watermark
-//! (KIP-1166). The structs are those of the highest version; fields that a lower version lacks have their default when read
-//! and are left out when written.
+//! (KIP-392); 12 flexible, last fetched epoch, diverging epoch; 13 topic ids; 15 the replica id moves into a tagged
+//! field with its epoch; 16 node endpoints (KIP-951); 17 replica directory id (KIP-853); 18 the follower's high
+//! watermark (KIP-1166). The structs are those of the highest version; fields that a lower version lacks have their
+//! default when read and are left out when written.
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;

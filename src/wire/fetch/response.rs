@@ -92,8 +92,8 @@ impl FetchPartitionResponse {
 
 /// Writes the whole response, length and header included; the record slices are among the parts, not copied.
 ///
-/// Errors are programmer errors turned into values: a topic named the other way than the version wants, a response above
-/// 2 GiB.
+/// Errors are programmer errors turned into values: a topic named the other way than the version wants, a response
+/// above 2 GiB.
 pub fn encode_response(version: i16, correlation_id: i32, response: &FetchResponse) -> Result<Vec<Bytes>, WireError> {
     let partitions: usize = response.topics.iter().map(|topic| topic.partitions.len()).sum();
     let estimate = 64 + 64 * response.topics.len() + 64 * partitions;

@@ -1,11 +1,11 @@
 //! Walks the bytes of a cold request by its schema before the generated decoder sees them.
 //!
-//! The generated decoders allocate what a count claims: four bytes of Metadata request would abort the process. The guard
-//! allocates nothing, runs in time linear in the bytes, and refuses: counts that cannot fit the bytes that are left,
-//! negative lengths where null is not allowed, null where the version has no null, strings that are not UTF-8, truncated
-//! fields, bytes after the last field, more than [`COLD_REQUEST_ELEMENTS_MAX`] array elements in all, bodies above
-//! [`COLD_REQUEST_BYTES_MAX`], and requests whose decoded form would take more than [`MEMORY_FACTOR_MAX`] times their size.
-//! Nesting is as deep as the schema is (three arrays at most). Unknown tagged fields are skipped by their size.
+//! The generated decoders allocate what a count claims: four bytes of Metadata request would abort the process. The
+//! guard allocates nothing, runs in time linear in the bytes, and refuses: counts that cannot fit the bytes that are
+//! left, negative lengths where null is not allowed, null where the version has no null, strings that are not UTF-8,
+//! truncated fields, bytes after the last field, more than [`COLD_REQUEST_ELEMENTS_MAX`] array elements in all, bodies
+//! above [`COLD_REQUEST_BYTES_MAX`], and requests whose decoded form would take more than [`MEMORY_FACTOR_MAX`] times
+//! their size. Nesting is as deep as the schema is (three arrays at most). Unknown tagged fields are skipped by their size.
 //!
 //! Kafka ignores bytes after the last field of a request; we refuse them, since they only come from a client that means
 //! another layout than we read.
@@ -18,17 +18,19 @@ use self::schema::{Field, Kind};
 use super::WireError;
 use super::reader::Reader;
 use super::versions::{self, Codec};
+#[cfg(test)]
+use crate::wire;
 
 #[cfg(test)]
-pub(super) mod samples;
+mod samples;
 mod schema;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_hostile;
 
-/// Largest body of a cold request, bytes. The large ones are SyncGroup (the leader sends every member's assignment: 10,000
-/// members of 1 KiB are 10 MiB) and JoinGroup; all others stay far below.
+/// Largest body of a cold request, bytes. The large ones are SyncGroup (the leader sends every member's assignment:
+/// 10,000 members of 1 KiB are 10 MiB) and JoinGroup; all others stay far below.
 pub const COLD_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory that decoding may take, in multiples of the body; on top of [`MEMORY_FREE_BYTES`].
 pub const MEMORY_FACTOR_MAX: usize = 64;

@@ -1,7 +1,8 @@
 //! The layouts of cold requests, all versions in one row a field (Kafka 4.3.1's message definitions).
 //!
 //! Only what the guard needs: how long a field is, in which versions it is there, from which version on it may be null.
-//! Whether lengths are compact follows from [`super::versions`]. No served cold request defines tagged fields of its own.
+//! Whether lengths are compact follows from [`super::versions`]. No served cold request defines tagged fields of its
+//! own.
 
 use super::super::versions::key;
 
@@ -125,8 +126,8 @@ const METADATA: &[Field] = &[
     BOOL.from(8),
 ];
 
-/// group, generation or member epoch, member, instance, retention, topics (name or id, partitions (index, offset, leader
-/// epoch, metadata)).
+/// group, generation or member epoch, member, instance, retention, topics (name or id, partitions (index, offset,
+/// leader epoch, metadata)).
 const OFFSET_COMMIT: &[Field] = &[
     STRING,
     INT32,
@@ -136,8 +137,8 @@ const OFFSET_COMMIT: &[Field] = &[
     array(&[STRING.until(9), UUID.from(10), array(&[INT32, INT64, INT32.from(6), STRING.nullable()])]),
 ];
 
-/// group and topics (name, partitions) up to 7; groups (group, member, member epoch, topics (name or id, partitions)) from
-/// 8; require stable.
+/// group and topics (name, partitions) up to 7; groups (group, member, member epoch, topics (name or id, partitions))
+/// from 8; require stable.
 const OFFSET_FETCH: &[Field] = &[
     STRING.until(7),
     array(&[STRING, INTS]).until(7).nullable_from(2),

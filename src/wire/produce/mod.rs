@@ -1,8 +1,8 @@
 //! Produce (key 0), versions 3 to 13: read and written by hand, since record bytes must not be copied.
 //!
 //! Steps: 5 log start offset; 8 errors per record; 9 flexible; 10 current leader and node endpoints as tagged fields
-//! (KIP-951); 13 topic ids in place of names (KIP-516). The structs are those of the highest version; fields that a lower
-//! version lacks have their default when read and are left out when written.
+//! (KIP-951); 13 topic ids in place of names (KIP-516). The structs are those of the highest version; fields that a
+//! lower version lacks have their default when read and are left out when written.
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
@@ -145,8 +145,8 @@ fn decode_topic(version: i16, reader: &mut Reader<'_>) -> Result<ProduceTopic, W
 
 /// Writes the whole response, length and header included.
 ///
-/// Errors are programmer errors turned into values: a topic named the other way than the version wants, a string that does
-/// not fit its length.
+/// Errors are programmer errors turned into values: a topic named the other way than the version wants, a string that
+/// does not fit its length.
 pub fn encode_response(version: i16, correlation_id: i32, response: &ProduceResponse) -> Result<Vec<Bytes>, WireError> {
     let partitions: usize = response.topics.iter().map(|topic| topic.partitions.len()).sum();
     let estimate = 64 + 64 * response.topics.len() + 48 * partitions;
