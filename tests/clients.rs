@@ -1,8 +1,8 @@
 //! Real Kafka clients of several languages against real node processes, with each driver, kills and restarts included.
 //!
 //! The contract of the programs is `tests/clients/README.md`. A client whose tool is not installed prints one line
-//! `skipped: ...`; with `KATARACT_REQUIRE_CLIENTS=1` it fails instead. With `KATARACT_TEST_BROKER=host:port` the programs
-//! speak to that broker, for instance Apache Kafka, and what must kill or look into a node is left out.
+//! `skipped: ...`; with `KATARACT_REQUIRE_CLIENTS=1` it fails instead. With `KATARACT_TEST_BROKER=host:port` the
+//! programs speak to that broker, for instance Apache Kafka, and what must kill or look into a node is left out.
 //! Everything has a time limit, and what was started is ended by its own handle.
 #![allow(clippy::disallowed_methods, reason = "the harness runs processes, reads clocks and files")]
 
@@ -33,6 +33,9 @@ const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
 /// One scenario of one client against a node of its own.
 fn scenario(client: Client, name: &str, driver: Driver) {
     let Some(broker) = Broker::for_test(driver) else { return };
+    if !broker.offers(name) {
+        return;
+    }
     let Some(mut running) = Running::start(client, broker.address(), name) else { return };
     running.end_input();
     match running.wait(SCENARIO_LIMIT) {

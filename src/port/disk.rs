@@ -13,8 +13,8 @@ pub struct FileId(pub u32);
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenMode {
-    /// Bypass the page cache (O_DIRECT): positions, lengths and addresses are multiples of the block. A driver whose file
-    /// system refuses it opens the file buffered and says so once.
+    /// Bypass the page cache (O_DIRECT): positions, lengths and addresses are multiples of the block. A driver whose
+    /// file system refuses it opens the file buffered and says so once.
     pub direct: bool,
     /// Make the file when it is not there; without it a missing file is [`DiskErrorKind::NotFound`].
     pub create: bool,

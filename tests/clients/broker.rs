@@ -62,6 +62,21 @@ impl Broker {
         }
     }
 
+    /// Whether the broker offers what a scenario needs; if not, one line says so.
+    pub fn offers(&self, scenario: &str) -> bool {
+        let (key, name) = match scenario {
+            "transactions" => (26, "EndTxn"),
+            "group848" => (68, "ConsumerGroupHeartbeat"),
+            _ => return true,
+        };
+        let keys = api_versions(self.address()).unwrap_or_else(|why| panic!("{why}\n{}", self.log_tail()));
+        let offered = keys.contains(&key);
+        if !offered {
+            skipped(&format!("{scenario}, the broker does not offer {name}"));
+        }
+        offered
+    }
+
     pub fn log_tail(&self) -> String {
         match self {
             Broker::Own(node) => node.log_tail(),
@@ -199,8 +214,8 @@ fn free_port() -> u16 {
     panic!("no free port between 20,000 and 32,000");
 }
 
-/// Asks for ApiVersions 0, the one request that any broker answers to anybody.
-fn api_versions(address: &str) -> Result<(), String> {
+/// Asks for ApiVersions 0, the one request that any broker answers to anybody. The keys of the APIs it offers.
+fn api_versions(address: &str) -> Result<Vec<i16>, String> {
     let limit = Duration::from_secs(5);
     let address: SocketAddr = address.parse().map_err(|error| format!("{address}: {error}"))?;
     let say = |error: std::io::Error| match error.kind() {
@@ -211,7 +226,13 @@ fn api_versions(address: &str) -> Result<(), String> {
     stream.set_read_timeout(Some(limit)).map_err(say)?;
     // Length 10, key 18, version 0, correlation id 7, no client id.
     stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).map_err(say)?;
-    let mut answer = [0; 14];
-    stream.read_exact(&mut answer).map_err(say)?;
-    if answer[4..10] == [0, 0, 0, 7, 0, 0] { Ok(()) } else { Err(format!("an odd answer: {answer:?}")) }
+    let mut head = [0; 14];
+    stream.read_exact(&mut head).map_err(say)?;
+    // Length, correlation id, error code, then the count of entries: key, lowest and highest version.
+    if head[..2] != [0, 0] || head[4..12] != [0, 0, 0, 7, 0, 0, 0, 0] {
+        return Err(format!("an odd answer: {head:?}"));
+    }
+    let mut entries = vec![0; 6 * usize::from(u16::from_be_bytes([head[12], head[13]]))];
+    stream.read_exact(&mut entries).map_err(say)?;
+    Ok(entries.chunks_exact(6).map(|entry| i16::from_be_bytes([entry[0], entry[1]])).collect())
 }
