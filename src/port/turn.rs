@@ -1,8 +1,8 @@
 //! The one seam between machines and drivers: `turn(now, inputs, effects) -> next wake`.
 //!
 //! A driver gathers inputs, reads the clocks once, calls `turn` and carries the effects out; every operation is
-//! answered by an input of a later turn. The engine is the machine that real drivers run; the contract suite of the drivers runs
-//! small ones of its own.
+//! answered by an input of a later turn. The engine is the machine that real drivers run; the contract suite of the
+//! drivers runs small ones of its own.
 
 use std::fmt;
 

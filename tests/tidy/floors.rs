@@ -4,9 +4,9 @@ use crate::source::{Source, line_of, words};
 
 /// A module and what it may name besides itself.
 ///
-/// Siblings are absent from one another's lists, so that each can be tested alone; `shard` introduces them. `raft`, `meta`
-/// and `coord` decide without a log, `api` speaks to owners instead of reaching into logs and replicas, and a driver
-/// carries effects out without interpreting them.
+/// Siblings are absent from one another's lists, so that each can be tested alone; `shard` introduces them. `raft`,
+/// `meta` and `coord` decide without a log, `api` speaks to owners instead of reaching into logs and replicas, and a
+/// driver carries effects out without interpreting them.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("port", &["base"]),

@@ -99,7 +99,7 @@ pub fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
     text.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let before = text[..at].chars().next_back().is_some_and(name);
         let after = text[at + word.len()..].chars().next().is_some_and(name);
-        !(starts && before) && !(ends && after)
+        !(starts && before || ends && after)
     })
 }
 
@@ -167,8 +167,7 @@ fn children(path: &str, text: &str) -> Vec<(Vec<String>, bool)> {
                 continue;
             }
         }
-        let name =
-            line.strip_suffix(';').and_then(|line| line.rsplit_once("mod ")).map(|(before, name)| (before, name));
+        let name = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod "));
         if let Some((before, name)) = name
             && (before.is_empty() || before.ends_with(' '))
             && name.chars().all(|c| c.is_alphanumeric() || c == '_')
