@@ -1,6 +1,8 @@
 //! Our bytes against bytes made by Apache Kafka 4.2 (`tests/golden/README.md`): decode, encode again, compare.
 #![allow(clippy::disallowed_methods, reason = "reads stored samples")]
 
+#[path = "golden/batch.rs"]
+mod batch;
 #[path = "golden/meta.rs"]
 mod meta;
 #[path = "golden/wire.rs"]
