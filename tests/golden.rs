@@ -3,6 +3,8 @@
 
 #[path = "golden/batch.rs"]
 mod batch;
+#[path = "golden/coord.rs"]
+mod coord;
 #[path = "golden/meta.rs"]
 mod meta;
 #[path = "golden/wire.rs"]
