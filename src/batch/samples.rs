@@ -7,7 +7,7 @@ use super::control::{self, ControlRecord};
 use super::header::BatchHeader;
 use super::validate::{ClientRules, check_client_batch, crc_ok};
 use super::{build, records, walk};
-use crate::base::ids::{NodeId, Uuid};
+use crate::base::ids::NodeId;
 
 /// Two records (keys key-a and key-b, headers h1 and h2) from the console producer, with each codec.
 const PRODUCED: [(Codec, &str); 5] = [
@@ -129,7 +129,7 @@ fn control_record(hex: &str) -> (Bytes, Bytes, ControlRecord) {
     let mut all = control::parse(&batch).expect("control records");
     assert_eq!(all.len(), 1);
     let (offset, record) = all.remove(0);
-    let made = control::quorum_batch(offset, header.leader_epoch, header.base_timestamp, &[record.clone()]);
+    let made = control::quorum_batch(offset, header.leader_epoch, header.base_timestamp, std::slice::from_ref(&record));
     (batch, made, record)
 }
 
@@ -138,8 +138,7 @@ fn control_records_of_the_quorum_are_read_and_written_as_kafka_does() {
     let (batch, made, record) = control_record(LEADER_CHANGE);
     assert_eq!(made, batch);
     let ControlRecord::LeaderChange(change) = record else { panic!("{record:?}") };
-    assert_eq!((change.version, change.leader), (0, NodeId(0)));
-    assert_eq!(change.voters, [(NodeId(0), Uuid::ZERO)]);
+    assert_eq!(change, control::LeaderChange::new(NodeId(0), &[NodeId(0)], &[NodeId(0)]));
     let (batch, made, record) = control_record(SNAPSHOT_HEADER);
     assert_eq!(made, batch);
     assert_eq!(record, ControlRecord::SnapshotHeader { last_contained_log_timestamp: 0 });
