@@ -110,10 +110,21 @@ pub fn observer(client: &ClientArgs) -> Result<BaseConsumer<Quiet>, Failure> {
 /// Asks for metadata: of one topic or of all. The first call of every command, so it is the one that finds no broker.
 pub fn metadata(consumer: &BaseConsumer<Quiet>, client: &ClientArgs, topic: Option<&str>) -> Result<Metadata, Failure> {
     consumer.fetch_metadata(topic, answer_timeout(client)).map_err(|error| {
-        // The library's log waits in its queue until somebody polls; the reason of the failure is in it.
-        let _nothing_is_subscribed = consumer.poll(Duration::ZERO);
+        hear(consumer.context(), |wait| {
+            let _nothing_is_subscribed = consumer.poll(wait);
+        });
         broker_failure(&error, "the cluster's metadata", consumer.context(), client)
     })
+}
+
+/// The library's log waits in its queue until somebody polls, and the reason of a failure is in it: polls for a moment.
+pub fn hear(quiet: &Quiet, mut poll: impl FnMut(Duration)) {
+    for _ in 0..10 {
+        poll(Duration::from_millis(20));
+        if quiet.last_complaint().is_some() {
+            return;
+        }
+    }
 }
 
 /// The failure of a step: what was asked, and [`explain`]. A missing broker needs no step to be understood.
