@@ -46,7 +46,7 @@ impl Quiet {
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" || facility == "ERROR" {
-            // "[thrd:...]: 127.0.0.1:1/bootstrap: Connect to ... failed: Connection refused (after 0ms in state CONNECT)"
+            // "[thrd:x]: host:port/bootstrap: Connect to host:port failed: Connection refused (after 0ms in state y)"
             let told = message.split_once("]: ").map_or(message, |(_, rest)| rest);
             self.complain(told.split(" (after ").next().unwrap_or(told));
         }
@@ -172,7 +172,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on this thread for an answer that arrives on one of the library's threads; the request carries its own time-out.
+/// Waits on this thread for an answer that arrives on one of the library's; the request carries its own time-out.
 pub fn wait<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);

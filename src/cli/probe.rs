@@ -38,7 +38,7 @@ pub fn run(args: &ProbeArgs, out: &mut Out<'_>) -> Result<(), Failure> {
             if let (Value::Object(fields), Some(instead)) = (&mut value, line.instead) {
                 fields.insert("instead".to_owned(), Value::from(instead));
             }
-            object.insert(line.name.replace([' ', '/'], "_").to_lowercase(), value);
+            object.insert(line.name.replace(' ', "_").replace('/', "").to_lowercase(), value);
         }
         return out.json(&Value::from(object));
     }
@@ -179,7 +179,7 @@ mod tests {
         let mut sink = Vec::new();
         run(&args, &mut Out::new(&mut sink, true)).unwrap();
         let value: Value = serde_json::from_slice(&sink).unwrap();
-        assert!(value["direct_i_o"]["block"].is_u64() && value["sync_cost"]["inside_us"].is_u64(), "{value}");
+        assert!(value["direct_io"]["block"].is_u64() && value["sync_cost"]["inside_us"].is_u64(), "{value}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
     }
 

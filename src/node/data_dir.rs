@@ -173,8 +173,8 @@ impl DataDir {
         self.is_new
     }
 
-    /// Reads and removes the mark of a clean stop. Call it once, right before the logs may change; with `None` they need
-    /// recovery. The mark is gone for good (folder synced) when this returns.
+    /// Reads and removes the mark of a clean stop. Call it once, right before the logs may change; with `None` they
+    /// need recovery. The mark is gone for good (folder synced) when this returns.
     pub fn take_clean_shutdown(&self) -> Result<Option<CleanShutdown>, DataDirError> {
         let path = self.path.join(CLEAN_SHUTDOWN_FILE);
         let Some(bytes) = read_small(&path)? else { return Ok(None) };
@@ -344,7 +344,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
     Ok(Some(bytes))
 }
 
-/// Writes a temporary file, syncs it, renames it, syncs the folder: after a power cut the old or the new content is there.
+/// Writes a temporary file, syncs it, renames it, syncs the folder: a power cut leaves the old or the new content.
 fn replace_file(folder: &Path, temporary: &str, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
     let (from, to) = (folder.join(temporary), folder.join(name));
     let mut file = File::create(&from).map_err(|error| io_error(&from, "making", &error))?;
