@@ -54,7 +54,7 @@ mod tests_random;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::Uuid;
-use crate::base::time::{Mono, WallMs};
+use crate::base::time::{Mono, Now, WallMs};
 
 use epochs::EpochCache;
 use load::Loader;
@@ -136,6 +136,8 @@ pub struct PartitionLog {
     retry_at: Option<Mono>,
     /// When to look for files and indexes that nobody uses.
     idle_at: Option<Mono>,
+    /// The time of the last call that brought one.
+    clock: Now,
     report: Option<RecoveryReport>,
 }
 
@@ -181,6 +183,7 @@ impl PartitionLog {
             stopping: stop::Stopping::default(),
             retry_at: None,
             idle_at: None,
+            clock: Now::default(),
             report: None,
             config,
         }

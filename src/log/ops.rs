@@ -80,6 +80,11 @@ impl Ops {
         self.in_flight.is_empty()
     }
 
+    /// Whether nothing is in flight but the closing of files.
+    pub fn only_closes(&self) -> bool {
+        self.in_flight.values().all(|op| matches!(op, Op::Close { .. }))
+    }
+
     pub fn take(&mut self, tag: LogTag) -> Option<Op> {
         self.in_flight.remove(&tag.0)
     }

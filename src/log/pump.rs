@@ -20,6 +20,7 @@ impl PartitionLog {
         out: &mut LogOut,
         events: &mut Vec<LogEvent>,
     ) {
+        self.clock = now;
         let Some(op) = self.ops.take(tag) else {
             // Only a host that mixes up its logs can do that.
             unreachable!("{}: an answer to {tag:?}, which is not in flight", self.dir);
@@ -96,6 +97,7 @@ impl PartitionLog {
     /// The end of a turn: hands everything appended to the disk, unless a write is in flight already; then it follows as
     /// soon as that one is done.
     pub fn flush(&mut self, now: Now, out: &mut LogOut) {
+        self.clock = now;
         if self.phase == Phase::Ready {
             self.pump_writes(now, out);
         }
@@ -103,6 +105,7 @@ impl PartitionLog {
 
     /// Does what is due; see [`PartitionLog::next_wake`].
     pub fn wake(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
+        self.clock = now;
         if self.idle_at.is_some_and(|at| at <= now.mono) && self.phase == Phase::Ready {
             self.drop_idle(now, out);
         }
