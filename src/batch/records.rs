@@ -97,6 +97,11 @@ pub fn iter(batch: &Bytes) -> Result<Records, RecordError> {
     Ok(Records { header, body, position: 0, left: header.record_count, done: false })
 }
 
+/// The header of the one whole batch that `batch` starts with; its lengths and count are sane, nothing else is checked.
+pub fn header(batch: &[u8]) -> Result<BatchHeader, RecordError> {
+    whole(batch).map(|(header, _)| header)
+}
+
 /// Header and length of the one whole batch that `batch` starts with.
 fn whole(batch: &[u8]) -> Result<(BatchHeader, usize), RecordError> {
     let header = BatchHeader::parse(batch).ok_or(RecordError::NotABatch)?;

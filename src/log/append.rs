@@ -1,11 +1,14 @@
 //! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up to
 //! date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
 
+use bytes::Bytes;
+
 use crate::base::time::Now;
-use crate::batch::patch;
+use crate::batch::{BatchHeader, patch};
 
 use super::finish::Finish;
 use super::head::Head;
+use super::producers::ProducerStates;
 use super::seal::Place;
 use super::segment::{RollQuestion, Segment};
 use super::types::{AppendError, Appended, Durability};
@@ -81,8 +84,7 @@ impl PartitionLog {
                 append_time = time;
             }
         }
-        let changed = self.producers.update(copy, now.wall_ms);
-        crate::invariant!(changed.is_ok(), "a validated batch was refused by the producer state");
+        note_producer(&mut self.producers, copy);
         self.writer.set_end(head.last_offset + 1);
         if !self.sealed.is_empty() {
             self.take_sealed();
@@ -142,7 +144,7 @@ impl PartitionLog {
         self.writer.seal(direct, true, now.mono, &mut self.sealed);
         self.take_sealed();
         self.writer.begin_segment();
-        let snapshot = (base, self.producers.snapshot());
+        let snapshot = (base, self.producers.encode_snapshot());
         let old = self.active_mut();
         crate::invariant!(old.size > 0 && base > old.base, "an empty segment was rolled");
         old.rolled = true;
@@ -153,5 +155,18 @@ impl PartitionLog {
         self.finishing.insert(finishing);
         let direct = self.config.durability == Durability::Stable;
         self.segments.insert(base, Segment::new(base, direct, now.wall_ms, now.mono));
+    }
+}
+
+/// Brings the producer states up to date with a batch as it stands in the log.
+pub(super) fn note_producer(producers: &mut ProducerStates, batch: &[u8]) {
+    let Some(header) = BatchHeader::parse(batch) else { return };
+    if header.is_control() {
+        // Only markers have a body to look at, and they are small. One that cannot be read ends no transaction.
+        if let Err(error) = producers.replay(&Bytes::copy_from_slice(batch)) {
+            tracing::warn!(offset = header.base_offset, %error, "a control batch cannot be read");
+        }
+    } else {
+        producers.record(&header, header.base_offset, header.last_offset());
     }
 }

@@ -47,7 +47,7 @@ impl PartitionLog {
         self.stopping.steps += 1;
         if self.stopping.steps == 1 {
             let path = format!("{}/{}", self.dir, names::METADATA);
-            let data = checkpoint::encode_partition_metadata(self.topic_id);
+            let data = checkpoint::encode_partition_metadata(self.topic_id).into();
             self.ask(Op::Create, DiskOp::WriteFile { path, data }, out);
         }
         self.pump_create(now, out, events);

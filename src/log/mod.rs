@@ -35,6 +35,7 @@ mod round;
 mod scan;
 mod seal;
 mod segment;
+mod snapshot_file;
 mod soft_checkpoint;
 mod stop;
 mod tail_cache;
@@ -139,6 +140,8 @@ pub struct PartitionLog {
     /// The time of the last call that brought one.
     clock: Now,
     report: Option<RecoveryReport>,
+    /// What happened in a call that could not tell; the next `wake` (due at once) does.
+    late_events: Vec<LogEvent>,
 }
 
 /// The state of `leader-epoch-checkpoint`.
@@ -162,7 +165,7 @@ impl PartitionLog {
             end_offset: 0,
             durable_offset: 0,
             synced_offset: 0,
-            producers: ProducerStates::new(config.producer_expiration_ms),
+            producers: ProducerStates::new(),
             epochs: EpochCache::default(),
             epochs_file: EpochsFile::default(),
             writer: Writer::new(Vec::new()),
@@ -185,6 +188,7 @@ impl PartitionLog {
             idle_at: None,
             clock: Now::default(),
             report: None,
+            late_events: Vec::new(),
             config,
         }
     }
@@ -235,6 +239,16 @@ impl PartitionLog {
     /// Takes over new settings; they count from the next decision they bear on.
     pub fn set_config(&mut self, config: LogConfig) {
         self.config = config;
+    }
+
+    /// The high watermark moved: transactions whose marker lies below it no longer hold the last stable offset back.
+    pub fn on_high_watermark(&mut self, high_watermark: i64) {
+        self.producers.on_high_watermark(high_watermark);
+    }
+
+    /// Forgets producers that have been silent for `producer.id.expiration.ms`; returns how many.
+    pub fn expire_producers(&mut self, now_ms: WallMs) -> usize {
+        self.producers.expire(now_ms, self.config.producer_expiration_ms)
     }
 
     /// What the last start (or truncation) found, once.

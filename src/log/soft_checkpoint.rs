@@ -64,7 +64,7 @@ impl PartitionLog {
             offset,
             index: indexes.offset.copy(),
             time_index: indexes.time.copy(),
-            snapshot: self.producers.snapshot(),
+            snapshot: self.producers.encode_snapshot(),
         }))
     }
 
