@@ -33,13 +33,7 @@ impl PartitionLog {
     }
 
     /// The folder is there, or the metadata is written.
-    pub(super) fn create_answer(
-        &mut self,
-        result: DiskResult,
-        now: Now,
-        out: &mut LogOut,
-        events: &mut Vec<LogEvent>,
-    ) {
+    pub(super) fn create_answer(&mut self, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         if let Err(error) = result {
             self.fail(format!("making {}: {}", self.dir, error.detail), events);
             return;

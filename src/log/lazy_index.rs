@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::base::time::Now;
-use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
+use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
 
 use super::PartitionLog;
 use super::head::{Found, Head};

@@ -41,14 +41,7 @@ impl PartitionLog {
         self.pump(now, out, events);
     }
 
-    fn dispatch(
-        &mut self,
-        op: Op,
-        result: DiskResult,
-        now: Now,
-        out: &mut LogOut,
-        events: &mut Vec<LogEvent>,
-    ) {
+    fn dispatch(&mut self, op: Op, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         match op {
             Op::Create => self.create_answer(result, now, out, events),
             Op::Load => self.load_answer(result, now, out, events),
