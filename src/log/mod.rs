@@ -47,8 +47,12 @@ pub mod checkpoint;
 pub mod epochs;
 pub mod producers;
 
-//mod tests_disk;
-//mod tests_random;
+#[cfg(test)]
+mod tests_disk;
+#[cfg(test)]
+mod tests_random;
+#[cfg(test)]
+mod tests_rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 
