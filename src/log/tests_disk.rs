@@ -1,5 +1,5 @@
-//! A disk in memory for the tests of the log: executes operations in random order, checks that no two in flight can harm
-//! each other, fills up, fails on demand, and loses its power.
+//! A disk in memory for the tests of the log: executes operations in random order, checks that no two in flight can
+//! harm each other, fills up, fails on demand, and loses its power.
 //!
 //! At a power cut an unsynced or unfinished write survives, vanishes or is torn at 512-byte sectors; a `Remove` may be
 //! undone until something syncs its folder; everything else is there or not, whole, once it was asked for.
