@@ -72,8 +72,8 @@ impl PartitionLog {
                 let Some(file) = self.ensure_open(base, now, out) else { return };
                 DiskOp::SetLen { file, len: size }
             }
-            // The checkpoint of the same segment may still be writing the same files.
-            Step::Index | Step::TimeIndex if self.checkpoints.is_busy() => return,
+            // A checkpoint may still be writing the same files.
+            _ if self.checkpoints.is_busy() => return,
             Step::Index => DiskOp::WriteFile { path: self.path(FileKind::Index, base), data: self.index_data(base) },
             Step::TimeIndex => {
                 DiskOp::WriteFile { path: self.path(FileKind::TimeIndex, base), data: self.time_index_data(base) }

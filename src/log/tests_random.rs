@@ -106,14 +106,14 @@ fn cut_some(rig: &mut Rig) {
 
 #[test]
 fn random_runs_keep_everything_durable_once_and_in_order() {
-    for seed in 0..150 {
+    for seed in seeds(150) {
         random_run(seed, small_config(), 400);
     }
 }
 
 #[test]
 fn random_runs_in_page_cache_mode_lose_nothing_without_a_power_cut() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let durability = Durability::PageCache { messages: 50, ms: 500 };
         page_cache_run(1000 + seed, LogConfig { durability, ..small_config() });
     }
@@ -150,4 +150,14 @@ fn page_cache_run(seed: u64, config: LogConfig) {
     rig.flush();
     rig.check_all();
     rig.close();
+}
+
+/// `LOG_SEEDS=from..to` replaces the usual number of seeds, for long runs and to repeat one.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("LOG_SEEDS").ok();
+    let range = asked.as_deref().and_then(|text| text.split_once(".."));
+    match range.map(|(from, to)| (from.parse(), to.parse())) {
+        Some((Ok(from), Ok(to))) => from..to,
+        _ => 0..count,
+    }
 }
