@@ -34,7 +34,11 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 let at_least_one = rig.prng.chance(2, 3);
                 rig.read(from, max_bytes, at_least_one);
             }
-            87..=88 => {
+            87 => {
+                let timestamp = rig.now.wall_ms - rig.prng.below(20_000) as i64;
+                rig.find_time(timestamp);
+            }
+            88 => {
                 let bytes = rig.prng.below(100_000) as usize;
                 rig.log.evict(bytes);
                 rig.log.evict_indexes(bytes);
@@ -53,6 +57,14 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 rig.with(|log, now, out, events| log.retain(now, high, out, events));
             }
             96 => cut_some(&mut rig),
+            97 if rig.prng.chance(1, 3) => {
+                // The power goes in the middle of a clean stop.
+                rig.with(|log, now, out, _| log.close(now, out));
+                for _ in 0..rig.prng.below(40) {
+                    rig.step();
+                }
+                rig.crash();
+            }
             97 => {
                 rig.close();
                 let log_start = Some(rig.log_start);
@@ -89,9 +101,19 @@ fn cut_some(rig: &mut Rig) {
     let to = rig.log_start.max(end - rig.prng.below(60) as i64);
     rig.events.clear();
     rig.with(|log, now, out, _| log.truncate(to, now, out)).unwrap();
-    rig.settle();
     let durable = rig.durable;
     let cut = rig.model.iter().find(|expected| expected.last >= to).map_or(to, |expected| expected.base);
+    if rig.prng.chance(1, 3) {
+        // The power goes in the middle of it: a longer log is fine, a torn one is not.
+        for _ in 0..rig.prng.below(40) {
+            rig.step();
+        }
+        rig.durable = durable.min(cut).max(rig.log_start.min(durable));
+        rig.crash();
+        rig.epoch += 1;
+        return;
+    }
+    rig.settle();
     assert!(rig.events.contains(&LogEvent::Truncated(rig.log.end_offset())), "{:?}", rig.events);
     assert!(rig.log.end_offset() <= to.max(cut));
     rig.durable = durable.min(cut);
