@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::base::time::Now;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
-use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind};
 use super::ops::Op;
 use super::types::{LogEvent, LogOut};
+use super::{PartitionLog, Phase};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -110,6 +110,8 @@ impl PartitionLog {
                 if doomed && finish.step == Step::Snapshot {
                     // Its removal is what makes room again; an older snapshot stays until there is a newer one.
                     self.finished(base, out);
+                } else if self.phase == Phase::Closing {
+                    self.fail(format!("finishing segment {base}: {}", error.detail), events);
                 } else {
                     self.retry_soon(now.mono);
                 }

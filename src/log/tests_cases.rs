@@ -341,7 +341,7 @@ fn deleting_a_log_renames_its_folder_first_and_leaves_nothing() {
     rig.settle();
     assert_eq!(rig.events.last(), Some(&LogEvent::Deleted));
     assert!(rig.disk.names().is_empty() && rig.disk.dirs().is_empty(), "{:?}", rig.disk.names());
-    assert_eq!((rig.disk.open_files(), rig.files.left()), (0, 16));
+    assert_eq!((rig.disk.open_files(), rig.files.left()), (0, 3));
     assert!(rig.disk.counts["rename"] >= 1);
     assert_eq!(rig.append_some(), Err(AppendError::Offline));
 }

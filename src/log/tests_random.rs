@@ -15,6 +15,18 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 rig.epoch, rig.durable
             );
         }
+        if rig.disk.capacity.is_some() && (pick > 92 || rig.prng.chance(1, 20)) {
+            // Room again, at the latest before a step that may need it to succeed.
+            rig.disk.capacity = None;
+            rig.flush();
+            rig.settle();
+            rig.advance(3000);
+            rig.settle();
+            assert_eq!(rig.durable, rig.log.end_offset(), "what was pending is written");
+        }
+        if pick <= 92 && rig.prng.chance(1, 100) {
+            rig.disk.capacity = Some(rig.disk.used() + rig.prng.below(60_000));
+        }
         match pick {
             0..=29 => {
                 for _ in 0..1 + rig.prng.below(6) {
@@ -81,7 +93,10 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
             }
         }
     }
+    rig.disk.capacity = None;
     rig.flush();
+    rig.settle();
+    rig.advance(3000);
     rig.settle();
     assert_eq!(rig.durable, rig.log.end_offset(), "everything becomes durable in the end");
     rig.check_all();
@@ -116,12 +131,11 @@ fn cut_some(rig: &mut Rig) {
     rig.settle();
     assert!(rig.events.contains(&LogEvent::Truncated(rig.log.end_offset())), "{:?}", rig.events);
     assert!(rig.log.end_offset() <= to.max(cut));
-    rig.durable = durable.min(cut);
     if rig.log.end_offset() == end {
         return;
     }
-    let at_least = rig.durable.min(cut);
-    rig.adopt_end(at_least);
+    rig.durable = durable.min(cut);
+    rig.adopt_end(durable.min(cut));
     // A new leader is a new epoch; without it what was cut and what comes now could not be told apart.
     rig.epoch += 1;
 }

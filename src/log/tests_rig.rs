@@ -14,6 +14,8 @@ use super::types::*;
 use super::{PartitionLog, RecoveryReport};
 
 pub(super) const DIR: &str = "topic-0";
+/// Few, so that reads have to wait for one another.
+pub(super) const SLOTS: u32 = 3;
 
 /// One batch as it must be found again.
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ pub(super) fn batch(prng: &mut Prng, records: usize, bytes: usize, timestamp: i6
 impl Rig {
     pub fn new(seed: u64, config: LogConfig) -> Rig {
         let mut disk = TestDisk::default();
-        let mut files = FileSlots::new(0, 16);
+        let mut files = FileSlots::new(0, SLOTS);
         let now = Now { mono: Mono(1), wall_ms: 1_700_000_000_000 };
         let mut ops = Vec::new();
         let mut out = LogOut { ops: &mut ops, files: &mut files };
@@ -310,7 +312,7 @@ impl Rig {
     }
 
     pub fn begin_load(&mut self, hints: LoadHints) {
-        self.files = FileSlots::new(0, 16);
+        self.files = FileSlots::new(0, SLOTS);
         self.reads.clear();
         self.searches.clear();
         self.events.clear();
@@ -379,7 +381,7 @@ impl Rig {
         self.settle();
         assert_eq!(self.events.last(), Some(&LogEvent::Closed));
         assert_eq!(self.disk.open_files(), 0);
-        assert_eq!(self.files.left(), 16);
+        assert_eq!(self.files.left(), SLOTS as usize);
         self.durable = self.log.end_offset();
         self.check_files();
     }
