@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::base::time::Now;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
-use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind};
 use super::ops::Op;
 use super::types::{LogEvent, LogOut};
+use super::{PartitionLog, Phase};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -72,8 +72,8 @@ impl PartitionLog {
                 let Some(file) = self.ensure_open(base, now, out) else { return };
                 DiskOp::SetLen { file, len: size }
             }
-            // The checkpoint of the same segment may still be writing the same files.
-            Step::Index | Step::TimeIndex if self.checkpoints.is_busy() => return,
+            // A checkpoint may still be writing the same files.
+            _ if self.checkpoints.is_busy() => return,
             Step::Index => DiskOp::WriteFile { path: self.path(FileKind::Index, base), data: self.index_data(base) },
             Step::TimeIndex => {
                 DiskOp::WriteFile { path: self.path(FileKind::TimeIndex, base), data: self.time_index_data(base) }
@@ -110,6 +110,8 @@ impl PartitionLog {
                 if doomed && finish.step == Step::Snapshot {
                     // Its removal is what makes room again; an older snapshot stays until there is a newer one.
                     self.finished(base, out);
+                } else if self.phase == Phase::Closing {
+                    self.fail(format!("finishing segment {base}: {}", error.detail), events);
                 } else {
                     self.retry_soon(now.mono);
                 }

@@ -82,6 +82,8 @@ pub(super) struct Loader {
     pub has_epochs: bool,
     /// The epochs on record, as far as they could be read.
     pub known_epochs: Option<EpochCache>,
+    /// From this offset on the epochs are taken from the batches.
+    pub epochs_from: i64,
     /// Snapshots to try, newest last.
     pub candidates: Vec<i64>,
     pub producers: ProducerStates,
@@ -107,6 +109,7 @@ impl Loader {
             has_metadata: false,
             has_epochs: false,
             known_epochs: None,
+            epochs_from: 0,
             candidates: Vec::new(),
             producers: ProducerStates::new(),
             snapshot: None,
@@ -330,6 +333,13 @@ impl PartitionLog {
     pub(super) fn folder_is_tidy(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
         if let Some(offset) = loader.restart_at {
             return self.restart(loader, offset, now, out);
+        }
+        if let Some(start) = loader.hints.log_start {
+            let bases: Vec<i64> = loader.logs.keys().copied().collect();
+            let below = bases.windows(2).take_while(|pair| pair[1] <= start);
+            for pair in below {
+                loader.remove_segment(&self.dir, pair[0]);
+            }
         }
         if let Some(limit) = loader.limit {
             // Before anything is cut: a snapshot above the cut must never be taken for one of what is appended later.

@@ -48,6 +48,8 @@ pub mod epochs;
 pub mod producers;
 
 #[cfg(test)]
+mod tests_cases;
+#[cfg(test)]
 mod tests_disk;
 #[cfg(test)]
 mod tests_random;

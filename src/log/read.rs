@@ -332,7 +332,7 @@ impl PartitionLog {
         events.push(job.event(result));
     }
 
-    fn unpin(&mut self, base: i64) {
+    pub(super) fn unpin(&mut self, base: i64) {
         if let Some(segment) = self.segments.get_mut(&base) {
             segment.readers -= 1;
         }

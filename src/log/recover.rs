@@ -119,7 +119,11 @@ impl PartitionLog {
             }
         };
         self.epochs.truncate_from_end(from);
-        let base = loader.logs.range(..=from).next_back().map_or(first, |(&base, _)| base);
+        loader.epochs_from = from;
+        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it may not
+        // be final, so its tail is looked at as well.
+        let upto = if loader.hints.clean { from } else { from - 1 };
+        let base = loader.logs.range(..=upto).next_back().map_or(first, |(&base, _)| base);
         self.drop_scanned(out);
         let mut below = loader.logs.range(..base).peekable();
         while let Some((&lower, &len)) = below.next() {
@@ -263,7 +267,9 @@ impl PartitionLog {
                     }
                     loader.report.scanned_batches += 1;
                     loader.report.scanned_bytes += head.size as u64;
-                    self.note_scanned(current.base, position, &head, !current.swap)?;
+                    // Below, the epochs on record stand; to note them again would undo the later ones.
+                    let new_epochs = !current.swap && head.base_offset >= loader.epochs_from;
+                    self.note_scanned(current.base, position, &head, new_epochs)?;
                 }
                 Step::Read { position, len } => {
                     let file = self.segments.get(&current.base).and_then(|segment| segment.open_file());
@@ -284,7 +290,7 @@ impl PartitionLog {
         }
     }
 
-    fn note_scanned(&mut self, base: i64, position: u64, head: &Head, in_log: bool) -> Result<(), String> {
+    fn note_scanned(&mut self, base: i64, position: u64, head: &Head, new_epochs: bool) -> Result<(), String> {
         let interval = self.config.index_interval_bytes;
         let segment = self.segments.get_mut(&base).ok_or("the segment being scanned is gone")?;
         crate::invariant!(segment.size == position, "a scan skipped bytes");
@@ -292,7 +298,7 @@ impl PartitionLog {
             return Err(format!("offset {} is out of the range of segment {base}", head.last_offset));
         }
         segment.note_batch(head, interval);
-        if in_log {
+        if new_epochs {
             self.epochs.assign(head.leader_epoch, head.base_offset);
         }
         Ok(())

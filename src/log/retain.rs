@@ -155,6 +155,11 @@ impl PartitionLog {
         let bases: Vec<i64> = self.doomed.iter().copied().collect();
         for base in bases {
             self.doom_step(base, now, out);
+            // Oldest first: after a crash there must be no hole between the segments that are left.
+            let stage = self.segments.get(&base).and_then(|segment| segment.doom);
+            if matches!(stage, Some(Doom::Waiting | Doom::Renaming(_))) {
+                break;
+            }
         }
     }
 

@@ -233,7 +233,7 @@ impl Segment {
 
     /// Rolled, finished and without readers, so that its file may be closed and opened again at will.
     fn is_idle(&self) -> bool {
-        self.rolled && self.finish.is_none() && self.readers == 0 && self.doom.is_none() && self.durable == self.size
+        self.rolled && self.finish.is_none() && self.readers == 0 && self.durable == self.size
     }
 
     pub fn is_closable(&self) -> bool {

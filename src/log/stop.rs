@@ -89,6 +89,8 @@ impl PartitionLog {
         let open: Vec<i64> =
             self.segments.values().filter(|s| s.open_file().is_some()).map(|segment| segment.base).collect();
         for base in open {
+            // Whoever pinned it has no operation in flight and gets no further one.
+            self.segment_mut(base).readers = 0;
             self.close_file(base, out);
         }
         self.segments.values().all(|segment| segment.file == FileState::Closed)

@@ -119,7 +119,7 @@ impl TailCache {
             let mut start = None;
             let mut full = false;
             while at < chunk.end_position {
-                let Some(head) = Head::of_memory(&chunk.data[(at - chunk.position) as usize..]) else { return None };
+                let head = Head::of_memory(&chunk.data[(at - chunk.position) as usize..])?;
                 if head.last_offset >= wanted.from {
                     if !wanted.takes(&head, taken) {
                         full = true;

@@ -25,7 +25,7 @@ struct Inode {
     writes: Vec<(u64, Bytes)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TestDisk {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<String, u64>,

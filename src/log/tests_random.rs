@@ -15,6 +15,18 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 rig.epoch, rig.durable
             );
         }
+        if rig.disk.capacity.is_some() && (pick > 92 || rig.prng.chance(1, 20)) {
+            // Room again, at the latest before a step that may need it to succeed.
+            rig.disk.capacity = None;
+            rig.flush();
+            rig.settle();
+            rig.advance(3000);
+            rig.settle();
+            assert_eq!(rig.durable, rig.log.end_offset(), "what was pending is written");
+        }
+        if pick <= 92 && rig.prng.chance(1, 100) {
+            rig.disk.capacity = Some(rig.disk.used() + rig.prng.below(60_000));
+        }
         match pick {
             0..=29 => {
                 for _ in 0..1 + rig.prng.below(6) {
@@ -34,7 +46,11 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 let at_least_one = rig.prng.chance(2, 3);
                 rig.read(from, max_bytes, at_least_one);
             }
-            87..=88 => {
+            87 => {
+                let timestamp = rig.now.wall_ms - rig.prng.below(20_000) as i64;
+                rig.find_time(timestamp);
+            }
+            88 => {
                 let bytes = rig.prng.below(100_000) as usize;
                 rig.log.evict(bytes);
                 rig.log.evict_indexes(bytes);
@@ -53,6 +69,14 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
                 rig.with(|log, now, out, events| log.retain(now, high, out, events));
             }
             96 => cut_some(&mut rig),
+            97 if rig.prng.chance(1, 3) => {
+                // The power goes in the middle of a clean stop.
+                rig.with(|log, now, out, _| log.close(now, out));
+                for _ in 0..rig.prng.below(40) {
+                    rig.step();
+                }
+                rig.crash();
+            }
             97 => {
                 rig.close();
                 let log_start = Some(rig.log_start);
@@ -69,7 +93,10 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
             }
         }
     }
+    rig.disk.capacity = None;
     rig.flush();
+    rig.settle();
+    rig.advance(3000);
     rig.settle();
     assert_eq!(rig.durable, rig.log.end_offset(), "everything becomes durable in the end");
     rig.check_all();
@@ -89,31 +116,40 @@ fn cut_some(rig: &mut Rig) {
     let to = rig.log_start.max(end - rig.prng.below(60) as i64);
     rig.events.clear();
     rig.with(|log, now, out, _| log.truncate(to, now, out)).unwrap();
-    rig.settle();
     let durable = rig.durable;
     let cut = rig.model.iter().find(|expected| expected.last >= to).map_or(to, |expected| expected.base);
+    if rig.prng.chance(1, 3) {
+        // The power goes in the middle of it: a longer log is fine, a torn one is not.
+        for _ in 0..rig.prng.below(40) {
+            rig.step();
+        }
+        rig.durable = durable.min(cut).max(rig.log_start.min(durable));
+        rig.crash();
+        rig.epoch += 1;
+        return;
+    }
+    rig.settle();
     assert!(rig.events.contains(&LogEvent::Truncated(rig.log.end_offset())), "{:?}", rig.events);
     assert!(rig.log.end_offset() <= to.max(cut));
-    rig.durable = durable.min(cut);
     if rig.log.end_offset() == end {
         return;
     }
-    let at_least = rig.durable.min(cut);
-    rig.adopt_end(at_least);
+    rig.durable = durable.min(cut);
+    rig.adopt_end(durable.min(cut));
     // A new leader is a new epoch; without it what was cut and what comes now could not be told apart.
     rig.epoch += 1;
 }
 
 #[test]
 fn random_runs_keep_everything_durable_once_and_in_order() {
-    for seed in 0..150 {
+    for seed in seeds(150) {
         random_run(seed, small_config(), 400);
     }
 }
 
 #[test]
 fn random_runs_in_page_cache_mode_lose_nothing_without_a_power_cut() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let durability = Durability::PageCache { messages: 50, ms: 500 };
         page_cache_run(1000 + seed, LogConfig { durability, ..small_config() });
     }
@@ -150,4 +186,14 @@ fn page_cache_run(seed: u64, config: LogConfig) {
     rig.flush();
     rig.check_all();
     rig.close();
+}
+
+/// `LOG_SEEDS=from..to` replaces the usual number of seeds, for long runs and to repeat one.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("LOG_SEEDS").ok();
+    let range = asked.as_deref().and_then(|text| text.split_once(".."));
+    match range.map(|(from, to)| (from.parse(), to.parse())) {
+        Some((Ok(from), Ok(to))) => from..to,
+        _ => 0..count,
+    }
 }

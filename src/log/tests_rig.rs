@@ -14,13 +14,14 @@ use super::types::*;
 use super::{PartitionLog, RecoveryReport};
 
 pub(super) const DIR: &str = "topic-0";
+/// Few, so that reads have to wait for one another.
+pub(super) const SLOTS: u32 = 3;
 
 /// One batch as it must be found again.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub base: i64,
     pub last: i64,
-    pub max_timestamp: i64,
     pub bytes: Bytes,
 }
 
@@ -40,6 +41,8 @@ pub(super) struct Rig {
     pub events: Vec<LogEvent>,
     /// Reads pending: what was asked for.
     reads: BTreeMap<ReadId, (i64, i64, u32, bool)>,
+    /// Look-ups by time pending: what must be found.
+    searches: BTreeMap<ReadId, Option<(i64, i64)>>,
     next_read: u64,
     pub sequence: i32,
 }
@@ -75,7 +78,7 @@ pub(super) fn batch(prng: &mut Prng, records: usize, bytes: usize, timestamp: i6
 impl Rig {
     pub fn new(seed: u64, config: LogConfig) -> Rig {
         let mut disk = TestDisk::default();
-        let mut files = FileSlots::new(0, 16);
+        let mut files = FileSlots::new(0, SLOTS);
         let now = Now { mono: Mono(1), wall_ms: 1_700_000_000_000 };
         let mut ops = Vec::new();
         let mut out = LogOut { ops: &mut ops, files: &mut files };
@@ -94,6 +97,7 @@ impl Rig {
             epoch: 0,
             events: Vec::new(),
             reads: BTreeMap::new(),
+            searches: BTreeMap::new(),
             next_read: 0,
             sequence: 0,
         };
@@ -131,6 +135,14 @@ impl Rig {
                     Ok(data) => self.check_read(asked, data),
                     Err(ReadError::Gone) => {}
                     Err(error) => panic!("a read failed: {error:?}"),
+                }
+            }
+            LogEvent::TimeFound { id, result } => {
+                let expected = self.searches.remove(id).expect("a look-up that was asked for");
+                match result {
+                    Ok(point) => assert_eq!(point.map(|point| (point.offset, point.timestamp)), expected),
+                    Err(ReadError::Gone) => {}
+                    Err(error) => panic!("a look-up failed: {error:?}"),
                 }
             }
             _ => {}
@@ -177,12 +189,7 @@ impl Rig {
         assert_eq!(header.last_offset(), appended.last_offset);
         let next = self.model.last().map_or(self.log_start, |before| before.last + 1);
         assert!(appended.base_offset == next || self.model.is_empty(), "offsets are dense");
-        self.model.push(Expected {
-            base: appended.base_offset,
-            last: appended.last_offset,
-            max_timestamp: header.max_timestamp,
-            bytes: stamped.into(),
-        });
+        self.model.push(Expected { base: appended.base_offset, last: appended.last_offset, bytes: stamped.into() });
         Ok(appended)
     }
 
@@ -236,15 +243,6 @@ impl Rig {
                 break;
             }
             let len = expected.bytes.len();
-            if !bytes[at..].starts_with(&expected.bytes) {
-                println!(
-                    "from {from} upper {upper} max {max_bytes} at {at} len {} left {} head {:?} model {:?}",
-                    expected.bytes.len(),
-                    bytes.len() - at,
-                    crate::batch::BatchHeader::parse(&bytes[at..]),
-                    crate::batch::BatchHeader::parse(&expected.bytes)
-                );
-            }
             assert!(bytes[at..].starts_with(&expected.bytes), "other bytes than appended at offset {}", expected.base);
             at += len;
             next = expected.last + 1;
@@ -258,6 +256,25 @@ impl Rig {
             && (at_least_one || expected.bytes.len() <= max_bytes as usize)
         {
             assert!(!bytes.is_empty(), "nothing came from {from} although a batch is there");
+        }
+    }
+
+    /// Looks for the first durable record at or after a timestamp and compares with the model.
+    pub fn find_time(&mut self, timestamp: i64) {
+        let id = ReadId(self.next_read);
+        self.next_read += 1;
+        let (start, upper) = (self.log.start_offset(), self.durable);
+        let held = self.model.iter().filter(|expected| expected.last >= start && expected.base < upper);
+        let records = held.flat_map(|expected| crate::batch::records::decode(&expected.bytes).unwrap());
+        let first = records.filter(|record| record.offset >= start).find(|record| record.timestamp >= timestamp);
+        let expected = first.map(|record| (record.offset, record.timestamp));
+        let target = TimeTarget::AtOrAfter(timestamp);
+        match self.with(|log, _, out, _| log.find_time(id, target, i64::MAX, out)) {
+            TimeOutcome::Ready(point) => assert_eq!(point.map(|point| (point.offset, point.timestamp)), expected),
+            TimeOutcome::Pending => {
+                self.searches.insert(id, expected);
+            }
+            TimeOutcome::Unavailable => assert!(!self.log.is_ready()),
         }
     }
 
@@ -295,8 +312,9 @@ impl Rig {
     }
 
     pub fn begin_load(&mut self, hints: LoadHints) {
-        self.files = FileSlots::new(0, 16);
+        self.files = FileSlots::new(0, SLOTS);
         self.reads.clear();
+        self.searches.clear();
         self.events.clear();
         let mut ops = Vec::new();
         let mut out = LogOut { ops: &mut ops, files: &mut self.files };
@@ -304,10 +322,21 @@ impl Rig {
         self.disk.submit(ops);
     }
 
-    /// Cuts the power and starts again; the model follows the log if that kept everything durable.
+    /// Cuts the power and starts again, perhaps after more cuts during the start; the model follows the log if that kept
+    /// everything durable.
     pub fn crash(&mut self) -> RecoveryReport {
+        let synced = self.log.stable_storage_offset();
+        let recovery_point = self.prng.chance(1, 3).then(|| synced - self.prng.below(30) as i64);
+        let hints = LoadHints { clean: false, recovery_point, log_start: Some(self.log_start) };
         self.disk.crash(&mut self.prng, false);
-        self.load(LoadHints { clean: false, recovery_point: None, log_start: Some(self.log_start) });
+        while self.prng.chance(1, 3) {
+            self.begin_load(hints);
+            for _ in 0..self.prng.below(25) {
+                self.step();
+            }
+            self.disk.crash(&mut self.prng, false);
+        }
+        self.load(hints);
         self.adopt_end(self.durable);
         self.log.take_report().expect("a report after a start")
     }
@@ -352,7 +381,7 @@ impl Rig {
         self.settle();
         assert_eq!(self.events.last(), Some(&LogEvent::Closed));
         assert_eq!(self.disk.open_files(), 0);
-        assert_eq!(self.files.left(), 16);
+        assert_eq!(self.files.left(), SLOTS as usize);
         self.durable = self.log.end_offset();
         self.check_files();
     }
@@ -372,7 +401,8 @@ impl Rig {
                 continue;
             }
             let found = self.disk.file(&super::names::path(DIR, super::names::FileKind::Log, base)).unwrap();
-            assert_eq!(found, bytes, "segment {base}");
+            assert_eq!(found.len(), bytes.len(), "bytes of segment {base}");
+            assert!(found == bytes, "other bytes in segment {base}");
         }
     }
 
