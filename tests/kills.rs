@@ -7,18 +7,27 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `KATARACT_KILLS` | rounds on io_uring (default 4); a third of them on posix |
+//! | `KATARACT_PARTITIONS` | partitions of the test with many (default 100) |
 //! | `KATARACT_BIN` | the binary to run, for instance a release build, instead of this build's own |
 //! | `KATARACT_SEED` | the seed of the moments and records; printed by every run |
 //!
 //! A release binary must serve within a second of its start; a debug one gets five.
 #![allow(clippy::disallowed_methods, reason = "the harness runs processes, reads clocks and files")]
 
+#[path = "kills/disk.rs"]
+mod disk;
 #[path = "kills/group.rs"]
 mod group;
+#[path = "kills/ledger.rs"]
+mod ledger;
+#[path = "kills/many.rs"]
+mod many;
 #[path = "kills/node.rs"]
 mod node;
 #[path = "kills/producers.rs"]
 mod producers;
+#[path = "kills/trouble.rs"]
+mod trouble;
 #[path = "kills/verify.rs"]
 mod verify;
 #[path = "kills/wire.rs"]
@@ -299,11 +308,19 @@ fn kills(driver: Driver, rounds: u32) {
     trial.restart();
     assert_eq!(trial.verify("after a clean stop"), sent);
     tell(&format!(
-        "{rounds} kills on {}: {sent} records, each there once and in order; serves after {}; the group after {}",
+        "{rounds} kills on {}: {sent} records, each there once and in order; serves after {}; the group after {}; by \
+         its own word {}",
         driver.name(),
         spread(&mut trial.serve),
         spread(&mut trial.groups),
+        spread(&mut ready_times(&trial.node.log())),
     ));
+}
+
+/// What the node itself said at each start.
+fn ready_times(log: &str) -> Vec<Duration> {
+    let ms = |line: &str| line.strip_prefix("ready after ")?.strip_suffix(" ms")?.parse().ok();
+    log.lines().filter_map(ms).map(Duration::from_millis).collect()
 }
 
 /// Smallest, median and largest.

@@ -47,11 +47,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn start(address: &str, slots: &[Slot]) -> Reader {
-        let progress = Progress {
-            read: vec![0; slots.len()],
-            committed: vec![-1; slots.len()],
-            ..Progress::default()
-        };
+        let progress = Progress { read: vec![0; slots.len()], committed: vec![-1; slots.len()], ..Progress::default() };
         let progress = Arc::new(Mutex::new(progress));
         let ended = Arc::new(AtomicBool::new(false));
         let mut config = ClientConfig::new();

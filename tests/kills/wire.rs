@@ -9,9 +9,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiVersionsRequest, FetchRequest, GroupId, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetFetchRequest, RequestHeader, ResponseHeader, TopicName,
+    OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -19,8 +20,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 const LIMIT: Duration = Duration::from_secs(20);
 /// Bytes one Fetch may bring.
 const FETCH_BYTES: i32 = 8 << 20;
-/// Asks ListOffsets for the first offset, and for the high watermark.
-pub const EARLIEST: i64 = -2;
+/// Asks ListOffsets for the high watermark.
 pub const LATEST: i64 = -1;
 
 /// One connection to a node.
@@ -42,6 +42,37 @@ fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from_string(text.to_owned()))
 }
 
+/// A request with its header and length.
+fn frame<R: Request>(correlation: i32, version: i16, request: &R) -> Result<Vec<u8>, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(StrBytes::from_static_str("kills")));
+    let mut body = BytesMut::new();
+    header.encode(&mut body, R::header_version(version)).map_err(say)?;
+    request.encode(&mut body, version).map_err(say)?;
+    let mut frame = i32::try_from(body.len()).map_err(say)?.to_be_bytes().to_vec();
+    frame.extend_from_slice(&body);
+    Ok(frame)
+}
+
+fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
+    let asked = FetchPartition::default()
+        .with_partition(partition)
+        .with_current_leader_epoch(-1)
+        .with_fetch_offset(offset)
+        .with_log_start_offset(-1)
+        .with_partition_max_bytes(FETCH_BYTES);
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(FETCH_BYTES)
+        .with_session_epoch(-1)
+        .with_topics(vec![FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked])])
+}
+
 impl Wire {
     pub fn connect(address: &str) -> Result<Wire, String> {
         let address: SocketAddr = address.parse().map_err(say)?;
@@ -54,16 +85,7 @@ impl Wire {
 
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response, String> {
         self.correlation += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation)
-            .with_client_id(Some(StrBytes::from_static_str("kills")));
-        let mut body = BytesMut::new();
-        header.encode(&mut body, R::header_version(version)).map_err(say)?;
-        request.encode(&mut body, version).map_err(say)?;
-        let mut frame = i32::try_from(body.len()).map_err(say)?.to_be_bytes().to_vec();
-        frame.extend_from_slice(&body);
+        let frame = frame(self.correlation, version, request)?;
         self.stream.write_all(&frame).map_err(say)?;
         let mut len = [0; 4];
         self.stream.read_exact(&mut len).map_err(say)?;
@@ -99,7 +121,7 @@ impl Wire {
         Ok(partitions)
     }
 
-    /// Offset of each partition at `timestamp` ([`EARLIEST`], [`LATEST`]).
+    /// Offset of each partition at `timestamp` ([`LATEST`], say).
     pub fn offsets(&mut self, topic: &str, partitions: &[i32], timestamp: i64) -> Result<Vec<i64>, String> {
         let ask = |&index: &i32| {
             ListOffsetsPartition::default()
@@ -123,24 +145,27 @@ impl Wire {
 
     /// Record bytes from an offset on, and the high watermark; waits for nothing.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(Bytes, i64), String> {
-        let asked = FetchPartition::default()
-            .with_partition(partition)
-            .with_current_leader_epoch(-1)
-            .with_fetch_offset(offset)
-            .with_log_start_offset(-1)
-            .with_partition_max_bytes(FETCH_BYTES);
-        let request = FetchRequest::default()
-            .with_replica_id((-1).into())
-            .with_max_wait_ms(0)
-            .with_min_bytes(0)
-            .with_max_bytes(FETCH_BYTES)
-            .with_session_epoch(-1)
-            .with_topics(vec![FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked])]);
-        let answer = self.call(11, &request)?;
+        let answer = self.call(11, &fetch_request(topic, partition, offset))?;
         good("Fetch", answer.error_code)?;
         let found = answer.responses.first().and_then(|topic| topic.partitions.first()).ok_or("an empty Fetch")?;
         good(&format!("Fetch of {topic}-{partition} at {offset}"), found.error_code)?;
         Ok((found.records.clone().unwrap_or_default(), found.high_watermark))
+    }
+
+    /// A Fetch as bytes, for somebody who does not want the answer.
+    pub fn fetch_frame(topic: &str, partition: i32, offset: i64) -> Vec<u8> {
+        frame(1, 11, &fetch_request(topic, partition, offset)).expect("a request that can be encoded")
+    }
+
+    /// Appends a batch with acks=all: the error code and the base offset.
+    pub fn produce(&mut self, topic: &str, partition: i32, batch: Bytes) -> Result<(i16, i64), String> {
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+        let data = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![data]);
+        let answer = self.call(7, &request)?;
+        let found = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+        let found = found.ok_or("an empty answer to Produce")?;
+        Ok((found.error_code, found.base_offset))
     }
 
     /// Committed offset of each partition; -1 where there is none.
