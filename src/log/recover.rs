@@ -292,7 +292,8 @@ impl PartitionLog {
             return Err(format!("offset {} is out of the range of segment {base}", head.last_offset));
         }
         segment.note_batch(head, interval);
-        if in_log {
+        // The scan may begin below the snapshot, in batches whose epochs are known already.
+        if in_log && self.epochs.latest().is_none_or(|latest| head.leader_epoch > latest.epoch) {
             self.epochs.assign(head.leader_epoch, head.base_offset);
         }
         Ok(())
