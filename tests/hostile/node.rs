@@ -1,7 +1,7 @@
 //! A node process of a test's own, and how much memory it takes. It is gone when dropped.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,9 +32,10 @@ impl Node {
         let child = command(&folder.path().join("data"), address, settings, &log_path(folder.path())).spawn();
         let mut node = Node { address, folder, child: child.expect("the node's binary starts"), idle: 0 };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(address).is_err() {
+        // Its own word, since somebody else may have taken the port meanwhile.
+        while !node.log_text().contains("ready after") {
             node.assert_alive();
-            assert!(Instant::now() < deadline, "the node does not listen\n{}", node.log_tail());
+            assert!(Instant::now() < deadline, "the node is not ready\n{}", node.log_tail());
             thread::sleep(Duration::from_millis(20));
         }
         let mut client = Client::connect(address);
@@ -110,7 +111,8 @@ impl Node {
     pub fn assert_unharmed(&mut self) {
         self.assert_alive();
         let mut witness = Witness::new(self.address, "after");
-        if let Err(why) = witness.works(Duration::from_secs(5)) {
+        let limit = Duration::from_secs(5);
+        if let Err(why) = witness.works(limit).and_then(|()| witness.administers(limit)) {
             panic!("the node serves no more: {why}\n{}", self.log_tail());
         }
         self.assert_memory(CEILING);

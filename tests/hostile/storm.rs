@@ -116,7 +116,7 @@ impl Storm {
     fn watch(&self) -> Duration {
         let mut witness = Witness::new(self.address, "storm");
         while !self.stop.load(Ordering::Relaxed) {
-            if let Err(why) = witness.works(WITNESS_LIMIT) {
+            if let Err(why) = witness.works(WITNESS_LIMIT).and_then(|()| witness.administers(WITNESS_LIMIT)) {
                 self.fail(format!("the witness: {why}"));
             }
             thread::sleep(Duration::from_millis(200));

@@ -16,6 +16,7 @@ pub struct Witness {
     client: Client,
     topic: String,
     offset: i64,
+    rounds: u32,
     /// The longest that one answer took.
     pub slowest: Duration,
 }
@@ -27,7 +28,27 @@ impl Witness {
         client.patience(Duration::from_secs(30));
         // It may be there already.
         client.ask(&requests::create_topic(&topic, 1)).unwrap_or_else(|why| panic!("CreateTopics: {why}"));
-        Witness { client, topic, offset: 0, slowest: Duration::ZERO }
+        Witness { client, topic, offset: 0, rounds: 0, slowest: Duration::ZERO }
+    }
+
+    /// A topic made and removed again, within `limit` each.
+    pub fn administers(&mut self, limit: Duration) -> Result<(), String> {
+        self.rounds += 1;
+        let name = format!("{}-{}", self.topic, self.rounds);
+        let create = requests::create_topic(&name, 1);
+        let created: m::CreateTopicsResponse = self.step("CreateTopics", key::CREATE_TOPICS, 4, &create, limit)?;
+        if created.topics[0].error_code != 0 {
+            return Err(format!("CreateTopics: {:?}", created.topics));
+        }
+        let body = m::DeleteTopicsRequest::default()
+            .with_topic_names(vec![requests::text(&name).into()])
+            .with_timeout_ms(10_000);
+        let delete = requests::request(key::DELETE_TOPICS, 3, &body);
+        let deleted: m::DeleteTopicsResponse = self.step("DeleteTopics", key::DELETE_TOPICS, 3, &delete, limit)?;
+        match deleted.responses[0].error_code {
+            0 => Ok(()),
+            error => Err(format!("DeleteTopics: error {error}")),
+        }
     }
 
     /// Metadata, Produce, Fetch of what was produced; each answered within `limit`.
