@@ -214,7 +214,7 @@ impl Seats {
             frame_bytes_max: self.settings.socket_request_max_bytes,
             requests_per_connection: REQUESTS_PER_CONNECTION,
             bytes_in_flight: self.plan.bytes_in_flight as usize,
-            bytes_out_per_connection: self.plan.bytes_out_per_connection as usize,
+            bytes_out: self.plan.bytes_out as usize,
             idle_ms: self.settings.connections_idle_max_ms,
             fetch_sessions: self.settings.fetch_session_slots as usize,
         };

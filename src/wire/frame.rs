@@ -49,6 +49,12 @@ fn announced(pending: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, Wi
     }
 }
 
+/// The API key of the frame at the front, as soon as its bytes are there. Nothing is checked.
+pub fn api_key(pending: &[u8]) -> Option<i16> {
+    let prefix = pending.get(LENGTH_BYTES..LENGTH_BYTES + 2)?;
+    Some(i16::from_be_bytes([prefix[0], prefix[1]]))
+}
+
 /// How many bytes the next receive should have room for, given what is pending (less than one frame, see [`cut`]).
 ///
 /// Between frames: [`IDLE_READ_BYTES`]. Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
@@ -64,14 +70,13 @@ pub fn next_read_bytes(pending: &[u8]) -> usize {
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes (less than one frame) with spare room for [`next_read_bytes`]
-/// more.
+/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], or less when
+/// memory is short).
 ///
 /// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
 /// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,
 /// so that a waiting connection holds little.
-pub fn next_buffer(mut pending: BytesMut) -> BytesMut {
-    let read = next_read_bytes(&pending);
+pub fn next_buffer(mut pending: BytesMut, read: usize) -> BytesMut {
     let fits = pending.capacity() - pending.len() >= read || pending.try_reclaim(read);
     if fits && !(pending.is_empty() && pending.capacity() > 2 * IDLE_READ_BYTES) {
         return pending;
@@ -86,6 +91,11 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 1000;
+
+    fn next_buffer(pending: BytesMut) -> BytesMut {
+        let read = next_read_bytes(&pending);
+        super::next_buffer(pending, read)
+    }
 
     fn framed(payload: &[u8]) -> Vec<u8> {
         [&(payload.len() as i32).to_be_bytes()[..], payload].concat()
