@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::meta::image::TopicImage;
 use crate::wire::messages as m;
 use crate::wire::messages::describe_cluster_response::DescribeClusterBroker;
 use crate::wire::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use crate::meta::image::TopicImage;
 use crate::wire::{ErrorCode, StrBytes, cold, to_message_uuid};
 
 use super::group_membership::decode;
@@ -21,7 +21,7 @@ pub fn describe(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let request = decode!(ctx, body, m::DescribeClusterRequest, "DescribeCluster");
     let settings = ctx.shard.settings();
     let mut response = m::DescribeClusterResponse::default()
-        .with_cluster_id(StrBytes::from_string(settings.cluster_id.clone()))
+        .with_cluster_id(StrBytes::from_string(ctx.shard.node().cluster_id.clone()))
         .with_controller_id(settings.node_id.0.into())
         .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED);
     if request.include_cluster_authorized_operations {
@@ -40,7 +40,7 @@ pub fn describe(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
             return respond(ctx, &response);
         }
     }
-    response.brokers = metadata::endpoints(&ctx.shard.image, &settings.client_listener)
+    response.brokers = metadata::endpoints(&ctx.shard.image, ctx.shard.node().client_listener())
         .map(|(id, host, port, rack)| {
             DescribeClusterBroker::default()
                 .with_broker_id(id.into())
@@ -55,7 +55,7 @@ pub fn describe(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 /// Topics by name with a limit on partitions; what does not fit is named by a cursor (KIP-966).
 pub fn topic_partitions(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let request = decode!(ctx, body, m::DescribeTopicPartitionsRequest, "DescribeTopicPartitions");
-    let limit = ctx.shard.settings().max_request_partition_size_limit.max(1) as usize;
+    let limit = ctx.shard.settings().describe_partitions_max.max(1) as usize;
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, limit);
     let cursor = request.cursor.map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index.max(0)));
     let mut names: Vec<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
@@ -95,17 +95,12 @@ pub fn topic_partitions(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 }
 
 fn next_cursor(name: &str, partition: i32) -> Cursor {
-    Cursor::default()
-        .with_topic_name(StrBytes::from_string(name.to_string()).into())
-        .with_partition_index(partition)
+    Cursor::default().with_topic_name(StrBytes::from_string(name.to_string()).into()).with_partition_index(partition)
 }
 
 fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
-    let error = if topic_names::is_valid(name) {
-        ErrorCode::UnknownTopicOrPartition
-    } else {
-        ErrorCode::InvalidTopicException
-    };
+    let error =
+        if topic_names::is_valid(name) { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
     DescribeTopicPartitionsResponseTopic::default()
         .with_error_code(error.code())
         .with_name(Some(StrBytes::from_string(name.to_string()).into()))
@@ -113,11 +108,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
 }
 
 /// At most `limit` partitions from `from` on, and the first one that did not fit.
-fn describe_topic(
-    topic: &TopicImage,
-    from: i32,
-    limit: usize,
-) -> (DescribeTopicPartitionsResponseTopic, Option<i32>) {
+fn describe_topic(topic: &TopicImage, from: i32, limit: usize) -> (DescribeTopicPartitionsResponseTopic, Option<i32>) {
     let mut entry = DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(StrBytes::from_string(topic.name.to_string()).into()))
         .with_topic_id(to_message_uuid(topic.id))

@@ -7,14 +7,14 @@ use bytes::Bytes;
 
 use crate::base::ids::{CoreId, TopicPartition};
 use crate::coord::{self, GroupAnswer, GroupError, GroupRequest};
-use crate::shard::OFFSETS_TOPIC;
+use crate::meta::controller::OFFSETS_TOPIC;
 use crate::shard::message::{Ask, PartitionError, Reply};
 use crate::wire::messages as m;
 use crate::wire::messages::find_coordinator_response::Coordinator;
 use crate::wire::{ErrorCode, StrBytes, cold};
 
-use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit, offset_fetch};
-use super::{respond, topic_names};
+use super::{AUTO_CREATE_TIMEOUT_MS, respond, topic_names};
+use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit};
 
 /// From this version on FindCoordinator asks for several keys at once.
 const BATCH_VERSION: i16 = 4;
@@ -131,7 +131,7 @@ pub fn find(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     if !wants_topic || ctx.shard.image.topic_named(OFFSETS_TOPIC).is_some() {
         return respond(ctx, &gather.response(ctx));
     }
-    let timeout_ms = ctx.shard.settings().request_timeout_ms as u64;
+    let timeout_ms = AUTO_CREATE_TIMEOUT_MS;
     ctx.ask_controller(0, topic_names::auto_create(vec![OFFSETS_TOPIC.to_string()]));
     ctx.expire_in(timeout_ms);
     Handled::Gather(Box::new(gather))
@@ -171,7 +171,7 @@ impl FindGather {
         }
         let settings = ctx.shard.settings();
         let own = settings.node_id.0;
-        match metadata::endpoints(&ctx.shard.image, &settings.client_listener).find(|(id, ..)| *id == own) {
+        match metadata::endpoints(&ctx.shard.image, ctx.shard.node().client_listener()).find(|(id, ..)| *id == own) {
             Some((id, host, port, _)) => {
                 found.with_node_id(id.into()).with_host(StrBytes::from_string(host.to_string())).with_port(port)
             }

@@ -54,7 +54,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
         return top_level(ctx, ErrorCode::NotLeaderOrFollower);
     }
     let (min_bytes, max_bytes) = (request.min_bytes.max(0) as usize, request.max_bytes.max(0) as u32);
-    let max_bytes = max_bytes.min(ctx.shard.settings().fetch_max_bytes as u32);
+    let max_bytes = max_bytes.min(u32::try_from(ctx.shard.settings().fetch_max_bytes).unwrap_or(u32::MAX));
     let max_wait = request.max_wait_ms.max(0) as u64;
     let opened = match ctx.fetch_sessions.open(session_request(ctx.head.api_version, request), ctx.now, ctx.random) {
         Ok(opened) => opened,
@@ -249,13 +249,9 @@ impl FetchGather {
     }
 }
 
-fn partition_response(
-    wanted: &Wanted,
-    result: Result<Fetched, ErrorCode>,
-) -> (FetchPartitionResponse, Telling) {
+fn partition_response(wanted: &Wanted, result: Result<Fetched, ErrorCode>) -> (FetchPartitionResponse, Telling) {
     let mut response = FetchPartitionResponse::failed(wanted.partition, ErrorCode::None);
-    let mut telling =
-        Telling { high_watermark: -1, log_start: -1, bytes: 0, is_error: false, is_diverging: false };
+    let mut telling = Telling { high_watermark: -1, log_start: -1, bytes: 0, is_error: false, is_diverging: false };
     match result {
         Ok(fetched) => {
             telling.high_watermark = fetched.high_watermark;

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use crate::base::ids::CoreId;
-use crate::coord::{
-    DescribeAnswer, GroupAnswer, GroupError, GroupRequest, ListedGroup, OffsetDeleteRequest,
-};
+use crate::coord::{DescribeAnswer, GroupAnswer, GroupError, GroupRequest, ListedGroup, OffsetDeleteRequest};
 use crate::shard::message::{Ask, PartitionError, Reply};
 use crate::wire::messages as m;
 use crate::wire::messages::delete_groups_response::DeletableGroupResult;
@@ -31,7 +29,12 @@ struct EachGroup {
     operations: bool,
 }
 
-fn each_group(ctx: &mut Ctx<'_>, groups: Vec<String>, operations: bool, request: fn(String) -> GroupRequest) -> Handled {
+fn each_group(
+    ctx: &mut Ctx<'_>,
+    groups: Vec<String>,
+    operations: bool,
+    request: fn(String) -> GroupRequest,
+) -> Handled {
     let mut gather = EachGroup { groups: groups.into_iter().map(|group| (group, None)).collect(), operations };
     for (part, (group, answered)) in gather.groups.iter_mut().enumerate() {
         match place(ctx, group) {
@@ -208,8 +211,7 @@ impl Gather for ListGather {
 pub fn offset_delete(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let request = decode!(ctx, body, m::OffsetDeleteRequest, "OffsetDelete");
     if place(ctx, &request.group_id).is_none() {
-        let response =
-            m::OffsetDeleteResponse::default().with_error_code(code(Some(GroupError::GroupIdNotFound)));
+        let response = m::OffsetDeleteResponse::default().with_error_code(code(Some(GroupError::GroupIdNotFound)));
         return respond(ctx, &response);
     }
     let topics = request
@@ -229,14 +231,14 @@ pub fn encode_offset_delete(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Step {
         return Step::Close(format!("OffsetDelete was answered with {group_answer:?}"));
     };
     let mut response = m::OffsetDeleteResponse::default().with_error_code(code(deleted.error));
-    for (name, partitions) in deleted.topics {
+    for topic in deleted.topics {
         let partition = |(index, error): (i32, Option<GroupError>)| {
             OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code(error))
         };
         response.topics.push(
             OffsetDeleteResponseTopic::default()
-                .with_name(StrBytes::from_string(name).into())
-                .with_partitions(partitions.into_iter().map(partition).collect()),
+                .with_name(StrBytes::from_string(topic.name).into())
+                .with_partitions(topic.partitions.into_iter().map(partition).collect()),
         );
     }
     answer(ctx, &response)

@@ -110,9 +110,7 @@ pub fn encode(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Step {
     match group_answer {
         GroupAnswer::Join(joined) => join_answer(ctx, joined),
         GroupAnswer::Sync(synced) => sync_answer(ctx, synced),
-        GroupAnswer::Heartbeat(error) => {
-            answer(ctx, &m::HeartbeatResponse::default().with_error_code(code(error)))
-        }
+        GroupAnswer::Heartbeat(error) => answer(ctx, &m::HeartbeatResponse::default().with_error_code(code(error))),
         GroupAnswer::Leave(left) => leave_answer(ctx, left),
         other => Step::Close(format!("a membership request was answered with {other:?}")),
     }

@@ -17,7 +17,7 @@ use crate::wire::messages::{MetadataRequest, MetadataResponse};
 use crate::wire::{ErrorCode, StrBytes, cold, to_message_uuid};
 
 use super::errors::meta_error;
-use super::{Ctx, Gather, Handled, Step, answer, respond, topic_names};
+use super::{AUTO_CREATE_TIMEOUT_MS, Ctx, Gather, Handled, Step, answer, respond, topic_names};
 
 /// The topics that only brokers may make.
 pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
@@ -44,7 +44,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     if missing.is_empty() {
         return respond(ctx, &gather.response(ctx));
     }
-    let timeout_ms = ctx.shard.settings().request_timeout_ms as u64;
+    let timeout_ms = AUTO_CREATE_TIMEOUT_MS;
     ctx.ask_controller(0, topic_names::auto_create(missing));
     ctx.expire_in(timeout_ms);
     Handled::Gather(Box::new(gather))
@@ -53,7 +53,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 /// Names to make: unknown, allowed by the client and by the broker.
 fn missing_topics(ctx: &Ctx<'_>, request: &MetadataRequest) -> Vec<String> {
     let allowed = ctx.head.api_version < 4 || request.allow_auto_topic_creation;
-    if !allowed || !ctx.shard.settings().auto_create_topics_enable {
+    if !allowed || !ctx.shard.settings().auto_create_topics {
         return Vec::new();
     }
     let mut missing: Vec<String> = Vec::new();
@@ -73,7 +73,7 @@ impl MetadataGather {
         let image = &ctx.shard.image;
         let version = ctx.head.api_version;
         let mut response = MetadataResponse::default()
-            .with_cluster_id(Some(StrBytes::from_string(ctx.shard.settings().cluster_id.clone())))
+            .with_cluster_id(Some(StrBytes::from_string(ctx.shard.node().cluster_id.clone())))
             .with_controller_id(ctx.shard.settings().node_id.0.into())
             .with_brokers(brokers(ctx))
             .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED);
@@ -116,11 +116,8 @@ impl MetadataGather {
     }
 
     fn known(&self, topic: &TopicImage) -> MetadataResponseTopic {
-        let operations = if self.request.include_topic_authorized_operations {
-            TOPIC_OPERATIONS
-        } else {
-            OPERATIONS_NOT_ASKED
-        };
+        let operations =
+            if self.request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
         MetadataResponseTopic::default()
             .with_name(Some(StrBytes::from_string(topic.name.to_string()).into()))
             .with_topic_id(to_message_uuid(topic.id))
@@ -135,10 +132,7 @@ impl Gather for MetadataGather {
         match reply {
             Reply::Control(made) => {
                 for (name, error) in topic_names::refused(made) {
-                    // Somebody else was faster: the topic is there.
-                    if error != crate::meta::MetaError::TopicAlreadyExists {
-                        self.refused.insert(name, meta_error(&error));
-                    }
+                    self.refused.insert(name, meta_error(error));
                 }
             }
             other => tracing::warn!("topics could not be made: {other:?}"),
@@ -164,7 +158,7 @@ pub fn is_internal(name: &str) -> bool {
 
 /// Every broker that clients may use, with the address of the listener clients use.
 pub fn brokers(ctx: &Ctx<'_>) -> Vec<MetadataResponseBroker> {
-    endpoints(&ctx.shard.image, &ctx.shard.settings().client_listener)
+    endpoints(&ctx.shard.image, ctx.shard.node().client_listener())
         .map(|(id, host, port, rack)| {
             MetadataResponseBroker::default()
                 .with_node_id(id.into())

@@ -5,14 +5,24 @@
 //! does not reach into their logs.
 
 mod api_versions;
+mod cluster;
+mod configs;
+mod coordinator;
 mod dispatch;
 mod errors;
 mod fetch;
 mod fetch_session;
+mod group_admin;
+mod group_membership;
+mod init_producer_id;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offsets;
 mod produce;
 mod producer_ids;
 mod topic_names;
+mod topics;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,8 +36,8 @@ use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
 use crate::shard::Shard;
 use crate::shard::message::{Ask, AskKey, Message, Reply};
-use crate::wire::cold::{self, ColdResponse};
 use crate::wire::WireError;
+use crate::wire::cold::{self, ColdResponse};
 use crate::wire::header::RequestHead;
 
 use fetch_session::FetchSessions;
@@ -53,6 +63,7 @@ pub struct Answer {
 }
 
 /// What a handler did with a request.
+#[derive(Debug)]
 pub enum Handled {
     Answer(Vec<Bytes>),
     /// The protocol has no answer for it.
@@ -64,6 +75,7 @@ pub enum Handled {
 }
 
 /// What a gather did with a reply.
+#[derive(Debug)]
 pub enum Step {
     Wait,
     Answer(Vec<Bytes>),
@@ -85,7 +97,11 @@ pub trait Gather: fmt::Debug {
     }
 }
 
+/// How long a request waits for a topic that is made on its way, milliseconds.
+const AUTO_CREATE_TIMEOUT_MS: u64 = 10_000;
+
 /// What a handler sees of its node, and how it asks.
+#[derive(Debug)]
 pub struct Ctx<'a> {
     pub shard: &'a Shard,
     pub head: &'a RequestHead,
@@ -213,7 +229,8 @@ impl Api {
             Handled::Silent => self.silent(conn, place, key, asks, shard),
             Handled::Close(reason) => self.hang_up(conn, place, &reason),
             Handled::Gather(gather) => {
-                let inserted = self.in_work.insert(InWork { conn, place, peer, head, deadline: None, asks: Vec::new(), gather });
+                let inserted =
+                    self.in_work.insert(InWork { conn, place, peer, head, deadline: None, asks: Vec::new(), gather });
                 crate::invariant!(inserted == key, "request key {key} became {inserted}");
                 self.by_conn.insert((conn, key));
                 self.follow(key, asks, deadline, shard);

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use crate::base::ids::{TopicId, Uuid};
-use crate::coord::{
-    CommitPartition, CommitTopic, GroupAnswer, GroupRequest, OffsetCommitRequest,
-};
+use crate::coord::{CommitPartition, CommitTopic, GroupAnswer, GroupRequest, OffsetCommitRequest};
 use crate::wire::messages as m;
 use crate::wire::messages::offset_commit_request::OffsetCommitRequestTopic;
 use crate::wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};

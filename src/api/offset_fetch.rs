@@ -103,19 +103,14 @@ fn requested(ctx: &Ctx<'_>, request: m::OffsetFetchRequest) -> Vec<Requested> {
     groups.collect()
 }
 
-fn named(
-    ctx: &Ctx<'_>,
-    topic: m::offset_fetch_request::OffsetFetchRequestTopics,
-) -> Result<FetchTopic, FetchedTopic> {
+fn named(ctx: &Ctx<'_>, topic: m::offset_fetch_request::OffsetFetchRequestTopics) -> Result<FetchTopic, FetchedTopic> {
     if ctx.head.api_version < TOPIC_ID_VERSION {
         let name = topic.name.to_string();
         return Ok(FetchTopic { name, topic_id: Uuid::ZERO, partitions: topic.partition_indexes });
     }
     let topic_id = Uuid(topic.topic_id.into_bytes());
     match ctx.shard.image.topic(&topic_id) {
-        Some(found) => {
-            Ok(FetchTopic { name: found.name.to_string(), topic_id, partitions: topic.partition_indexes })
-        }
+        Some(found) => Ok(FetchTopic { name: found.name.to_string(), topic_id, partitions: topic.partition_indexes }),
         None => Err(FetchedTopic {
             name: String::new(),
             topic_id,
@@ -204,8 +199,8 @@ fn group_response(ctx: &Ctx<'_>, answered: OffsetFetchAnswer) -> OffsetFetchResp
                 .with_metadata(Some(StrBytes::from_string(offset.metadata)))
                 .with_error_code(code(offset.error))
         };
-        let mut entry = OffsetFetchResponseTopics::default()
-            .with_partitions(topic.partitions.into_iter().map(partition).collect());
+        let mut entry =
+            OffsetFetchResponseTopics::default().with_partitions(topic.partitions.into_iter().map(partition).collect());
         if by_id {
             // "All topics" answers what was committed; a topic that is gone since has no id to be named by.
             let id = match ctx.shard.image.topic_named(&topic.name) {

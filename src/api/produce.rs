@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::base::ids::{CoreId, TopicPartition};
 use crate::batch::header::BatchHeader;
 use crate::batch::validate::{ClientRules, check_client_batch};
-use crate::meta::settings::TopicSettings;
+use crate::meta::settings::{TimestampType, TopicSettings};
 use crate::shard::message::{Ask, ProduceItem, Reply};
 use crate::wire::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, decode_request,
@@ -71,11 +71,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 }
 
 /// Checks every batch; the good ones by owner, the rest as errors in the gather.
-fn sort_out(
-    ctx: &Ctx<'_>,
-    request: ProduceRequest,
-    gather: &mut ProduceGather,
-) -> BTreeMap<CoreId, Vec<ProduceItem>> {
+fn sort_out(ctx: &Ctx<'_>, request: ProduceRequest, gather: &mut ProduceGather) -> BTreeMap<CoreId, Vec<ProduceItem>> {
     let mut by_owner: BTreeMap<CoreId, Vec<ProduceItem>> = BTreeMap::new();
     let acks_valid = matches!(request.acks, -1..=1);
     for asked in request.topics {
@@ -120,9 +116,9 @@ fn check(ctx: &Ctx<'_>, batch: &Bytes, settings: &TopicSettings) -> Result<(), B
     let rules = ClientRules {
         max_batch_bytes: settings.max_message_bytes as usize,
         compacted: settings.cleanup_compact,
-        timestamp_type_log_append: settings.log_append_time,
-        timestamp_before_max_ms: settings.timestamp_before_max_ms,
-        timestamp_after_max_ms: settings.timestamp_after_max_ms,
+        timestamp_type_log_append: settings.timestamp_type == TimestampType::LogAppendTime,
+        timestamp_before_max_ms: i64::try_from(settings.timestamp_before_max_ms).unwrap_or(i64::MAX),
+        timestamp_after_max_ms: i64::try_from(settings.timestamp_after_max_ms).unwrap_or(i64::MAX),
         now_ms: ctx.now.wall_ms,
         zstd_allowed: ctx.head.api_version >= ZSTD_VERSION,
     };
@@ -189,4 +185,3 @@ impl Gather for ProduceGather {
         self.answer(ctx)
     }
 }
-

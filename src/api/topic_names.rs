@@ -1,6 +1,7 @@
 //! Topic names as clients send them, and the command that makes topics nobody made.
 
 use crate::base::limits::TOPIC_NAME_LEN_MAX;
+use crate::meta::controller::{Answer, Command, MetaError, OFFSETS_TOPIC};
 use crate::meta::image::TopicImage;
 use crate::wire::{ErrorCode, TopicRef};
 
@@ -21,4 +22,22 @@ pub fn is_valid(name: &str) -> bool {
         && name != "."
         && name != ".."
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// The command that makes topics nobody made; the topic of committed offsets has a command of its own.
+pub fn auto_create(names: Vec<String>) -> Command {
+    if names.len() == 1 && names[0] == OFFSETS_TOPIC {
+        return Command::CreateOffsetsTopic;
+    }
+    Command::AutoCreateTopics { names }
+}
+
+/// The topics that were not made, and why. Somebody else being faster is no refusal: the topic is there.
+pub fn refused(answer: Answer) -> Vec<(String, MetaError)> {
+    let Answer::TopicsCreated(results) = answer else { return Vec::new() };
+    results
+        .into_iter()
+        .filter_map(|(name, result)| result.err().map(|refusal| (name, refusal.error)))
+        .filter(|(_, error)| *error != MetaError::TopicAlreadyExists)
+        .collect()
 }

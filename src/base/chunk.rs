@@ -1,7 +1,7 @@
 //! Aligned memory for direct I/O: writable while it has one owner, frozen into shared [`Bytes`] after.
 //!
-//! The device, the tail cache and any number of readers may hold slices of a frozen chunk; the memory goes back when the
-//! last one is dropped. A chunk in the kernel's hands is owned by the operation, so it cannot be freed under it.
+//! The device, the tail cache and any number of readers may hold slices of a frozen chunk; the memory goes back when
+//! the last one is dropped. A chunk in the kernel's hands is owned by the operation, so it cannot be freed under it.
 #![allow(unsafe_code, reason = "the one place that allocates aligned memory")]
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};

@@ -1,178 +1,286 @@
-//! Makes a batch: internal topics, tests, the command line; and compresses one anew for `compression.type`.
+//! Makes batches: for internal topics, the metadata log, compaction, tests and the command line.
+//!
+//! Client batches are never built here: they are appended as they came.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::compress::{Codec, compress};
-use super::header::{BatchHeader, CONTROL, HEADER_LEN, LENGTH_PREFIX, TRANSACTIONAL};
-use super::patch::write_crc;
-use super::records::{RecordError, plain_records};
-use super::varint::{put_varint, put_varlong};
+use super::compress::{Codec, CompressError, compress};
+use super::header::{
+    ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME, ATTRIBUTE_TRANSACTIONAL, BatchHeader,
+    HEADER_LEN, LENGTH_OVERHEAD, MAGIC,
+};
+use super::patch::seal_crc;
+use super::records::{self, Record, RecordError};
 
-/// One header of a record: a key and a nullable value.
-pub type RecordHeader = (Bytes, Option<Bytes>);
-
-/// Collects records into one v2 batch. Offsets are dense from the base offset.
+/// Collects records and ends as the bytes of one batch.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
-    base_offset: i64,
-    leader_epoch: i32,
-    attributes: i16,
-    producer: (i64, i16, i32),
+    header: BatchHeader,
     codec: Codec,
+    level: Option<i32>,
+    /// Encoded records, not yet compressed.
+    body: Vec<u8>,
+    /// Set with the first record unless given before.
     base_timestamp: Option<i64>,
-    max_timestamp: i64,
-    count: i32,
-    records: BytesMut,
-}
-
-impl Default for BatchBuilder {
-    fn default() -> Self {
-        BatchBuilder::new()
-    }
+    /// Overrides the offset delta of the last record (compaction keeps the range of a batch).
+    last_offset: Option<i64>,
+    next_delta: i32,
 }
 
 impl BatchBuilder {
-    /// An empty batch at offset 0 without producer, uncompressed.
-    pub fn new() -> BatchBuilder {
+    /// A batch whose first record gets `base_offset`: leader epoch 0, no producer, no compression.
+    pub fn new(base_offset: i64) -> BatchBuilder {
         BatchBuilder {
-            base_offset: 0,
-            leader_epoch: -1,
-            attributes: 0,
-            producer: (-1, -1, -1),
+            header: BatchHeader {
+                base_offset,
+                batch_length: 0,
+                leader_epoch: 0,
+                magic: MAGIC,
+                crc: 0,
+                attributes: 0,
+                last_offset_delta: 0,
+                base_timestamp: -1,
+                max_timestamp: -1,
+                producer_id: -1,
+                producer_epoch: -1,
+                base_sequence: -1,
+                record_count: 0,
+            },
             codec: Codec::None,
+            level: None,
+            body: Vec::new(),
             base_timestamp: None,
-            max_timestamp: -1,
-            count: 0,
-            records: BytesMut::new(),
+            last_offset: None,
+            next_delta: 0,
         }
     }
 
-    pub fn base_offset(mut self, offset: i64) -> BatchBuilder {
-        self.base_offset = offset;
-        self
+    /// A batch with everything of `header` but its records: offsets, epoch, producer, attributes, and codec if known.
+    /// The last offset stays that of `header`.
+    pub fn like(header: &BatchHeader) -> BatchBuilder {
+        let mut builder = BatchBuilder::new(header.base_offset);
+        builder.header = BatchHeader { record_count: 0, ..*header };
+        builder.codec = header.codec().unwrap_or_default();
+        builder.base_timestamp = Some(header.base_timestamp);
+        builder.last_offset = Some(header.last_offset());
+        builder
     }
 
+    /// Partition leader epoch (or the raft epoch in the metadata log).
     pub fn leader_epoch(mut self, epoch: i32) -> BatchBuilder {
-        self.leader_epoch = epoch;
+        self.header.leader_epoch = epoch;
         self
     }
 
-    /// Producer id, epoch and sequence of the first record.
+    /// Producer id, its epoch, and the sequence of the first record.
     pub fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> BatchBuilder {
-        self.producer = (id, epoch, base_sequence);
+        self.header.producer_id = id;
+        self.header.producer_epoch = epoch;
+        self.header.base_sequence = base_sequence;
         self
     }
 
-    pub fn transactional(mut self) -> BatchBuilder {
-        self.attributes |= TRANSACTIONAL;
-        self
+    pub fn transactional(self, on: bool) -> BatchBuilder {
+        self.attribute(ATTRIBUTE_TRANSACTIONAL, on)
     }
 
-    pub fn control(mut self) -> BatchBuilder {
-        self.attributes |= CONTROL;
-        self
+    pub fn control(self, on: bool) -> BatchBuilder {
+        self.attribute(ATTRIBUTE_CONTROL, on)
     }
 
-    pub fn codec(mut self, codec: Codec) -> BatchBuilder {
+    /// Codec and level (`None`: the codec's default) of the records.
+    pub fn codec(mut self, codec: Codec, level: Option<i32>) -> BatchBuilder {
         self.codec = codec;
+        self.level = level;
         self
     }
 
-    /// Adds a record without headers; `timestamp` in milliseconds since 1970.
-    pub fn record(self, timestamp: i64, key: Option<Bytes>, value: Option<Bytes>) -> BatchBuilder {
-        self.record_with_headers(timestamp, key, value, &[])
+    /// LogAppendTime: every record counts as written at `now_ms`, milliseconds since 1970.
+    pub fn log_append_time(mut self, now_ms: i64) -> BatchBuilder {
+        self.header.max_timestamp = now_ms;
+        self.attribute(ATTRIBUTE_LOG_APPEND_TIME, true)
     }
 
-    pub fn record_with_headers(
-        mut self,
+    /// Delete horizon (KIP-534), milliseconds since 1970; takes the place of the base timestamp. Before any record.
+    pub fn delete_horizon(mut self, horizon_ms: i64) -> BatchBuilder {
+        crate::invariant!(self.header.record_count == 0, "delete horizon set after the first record");
+        self.base_timestamp = Some(horizon_ms);
+        self.attribute(ATTRIBUTE_DELETE_HORIZON, true)
+    }
+
+    /// The batch covers offsets up to this one, though its last record may lie below.
+    pub fn last_offset(mut self, offset: i64) -> BatchBuilder {
+        self.last_offset = Some(offset);
+        self
+    }
+
+    fn attribute(mut self, bit: i16, on: bool) -> BatchBuilder {
+        self.header.attributes = if on { self.header.attributes | bit } else { self.header.attributes & !bit };
+        self
+    }
+
+    /// Adds a record at the next offset. `timestamp`: milliseconds since 1970.
+    pub fn push(&mut self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> &mut BatchBuilder {
+        self.push_with_headers(timestamp, key, value, &[])
+    }
+
+    /// Adds a record with headers at the next offset.
+    pub fn push_with_headers(
+        &mut self,
         timestamp: i64,
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-        headers: &[RecordHeader],
-    ) -> BatchBuilder {
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+    ) -> &mut BatchBuilder {
+        self.put(self.next_delta, timestamp, key, value, headers)
+    }
+
+    /// Adds a record at its own offset, which must lie above the offsets added before and not below the base offset.
+    pub fn push_record(&mut self, record: &Record) -> &mut BatchBuilder {
+        let delta = record.offset.checked_sub(self.header.base_offset).and_then(|delta| i32::try_from(delta).ok());
+        let Some(delta) = delta.filter(|&delta| delta >= self.next_delta) else {
+            panic!("invariant broken: offset {} does not fit behind {:?}", record.offset, self.header);
+        };
+        let headers: Vec<_> = record.headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
+        self.put(delta, record.timestamp, record.key.as_deref(), record.value.as_deref(), &headers)
+    }
+
+    fn put(
+        &mut self,
+        delta: i32,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+    ) -> &mut BatchBuilder {
         let base = *self.base_timestamp.get_or_insert(timestamp);
-        self.max_timestamp = self.max_timestamp.max(timestamp);
-        let mut record = BytesMut::new();
-        record.put_u8(0);
-        put_varlong(&mut record, timestamp.wrapping_sub(base));
-        put_varint(&mut record, self.count);
-        put_nullable(&mut record, key.as_deref());
-        put_nullable(&mut record, value.as_deref());
-        put_varint(&mut record, headers.len() as i32);
-        for (key, value) in headers {
-            put_varint(&mut record, key.len() as i32);
-            record.put_slice(key);
-            put_nullable(&mut record, value.as_deref());
+        if self.header.attributes & ATTRIBUTE_LOG_APPEND_TIME == 0 {
+            let first = self.header.record_count == 0;
+            self.header.max_timestamp = if first { timestamp } else { timestamp.max(self.header.max_timestamp) };
         }
-        put_varint(&mut self.records, record.len() as i32);
-        self.records.put_slice(&record);
-        self.count += 1;
+        let mut record = vec![0];
+        varint(&mut record, timestamp.wrapping_sub(base));
+        varint(&mut record, i64::from(delta));
+        field(&mut record, key);
+        field(&mut record, value);
+        varint(&mut record, headers.len() as i64);
+        for (key, value) in headers {
+            field(&mut record, Some(key));
+            field(&mut record, *value);
+        }
+        varint(&mut self.body, record.len() as i64);
+        self.body.extend_from_slice(&record);
+        self.header.record_count += 1;
+        self.next_delta = delta + 1;
         self
     }
 
-    /// Records so far.
-    pub fn count(&self) -> i32 {
-        self.count
+    /// Records added so far.
+    pub fn record_count(&self) -> usize {
+        self.header.record_count as usize
     }
 
-    /// The batch. A codec that fails leaves the records uncompressed, which every reader understands.
-    pub fn build(self) -> Bytes {
+    /// Bytes of the batch so far, before compression.
+    pub fn len(&self) -> usize {
+        HEADER_LEN + self.body.len()
+    }
+
+    /// Whether no record was added.
+    pub fn is_empty(&self) -> bool {
+        self.header.record_count == 0
+    }
+
+    /// The batch. Without records it is an empty batch: header only, uncompressed, as compaction leaves behind.
+    pub fn finish(mut self) -> Bytes {
         let packed = match self.codec {
-            Codec::None => None,
-            codec => compress(codec, &self.records).ok(),
+            _ if self.header.record_count == 0 => Vec::new(),
+            Codec::None => self.body,
+            codec => compress(codec, self.level, &self.body),
         };
-        let (codec, records) = match &packed {
-            Some(packed) => (self.codec, packed.as_slice()),
-            None => (Codec::None, self.records.as_ref()),
+        let codec = if self.header.record_count == 0 { Codec::None } else { self.codec };
+        let last_delta = match self.last_offset {
+            Some(offset) => offset - self.header.base_offset,
+            None => i64::from(self.next_delta) - 1,
         };
-        let mut batch = BytesMut::with_capacity(HEADER_LEN + records.len());
-        batch.put_i64(self.base_offset);
-        batch.put_i32((HEADER_LEN - LENGTH_PREFIX + records.len()) as i32);
-        batch.put_i32(self.leader_epoch);
-        batch.put_i8(2);
-        batch.put_u32(0);
-        batch.put_i16(self.attributes | codec.id());
-        batch.put_i32(self.count - 1);
-        batch.put_i64(self.base_timestamp.unwrap_or(-1));
-        batch.put_i64(self.max_timestamp);
-        batch.put_i64(self.producer.0);
-        batch.put_i16(self.producer.1);
-        batch.put_i32(self.producer.2);
-        batch.put_i32(self.count);
-        batch.put_slice(records);
-        write_crc(&mut batch);
-        batch.freeze()
+        let header = &mut self.header;
+        header.attributes = (header.attributes & !0x07) | i16::from(codec.id());
+        header.last_offset_delta = i32::try_from(last_delta.max(0)).unwrap_or(i32::MAX);
+        header.base_timestamp = self.base_timestamp.unwrap_or(header.max_timestamp);
+        let len = HEADER_LEN + packed.len();
+        crate::invariant!(i32::try_from(len).is_ok(), "a batch of {len} bytes was built");
+        header.batch_length = (len - LENGTH_OVERHEAD) as i32;
+        let mut out = Vec::with_capacity(len);
+        out.extend_from_slice(&header.encode());
+        out.extend_from_slice(&packed);
+        seal_crc(&mut out);
+        Bytes::from(out)
     }
 }
 
-fn put_nullable(out: &mut BytesMut, bytes: Option<&[u8]>) {
+/// Appends a zig-zag varint (32-bit values take the same bytes as 64-bit ones).
+pub(super) fn varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
-        None => put_varint(out, -1),
+        None => varint(out, -1),
         Some(bytes) => {
-            put_varint(out, bytes.len() as i32);
-            out.put_slice(bytes);
+            varint(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
         }
     }
 }
 
-/// The same records under another codec; everything else of the header stays.
-pub fn recompress(batch: &Bytes, codec: Codec) -> Result<Bytes, RecordError> {
-    let header = BatchHeader::parse(batch).ok_or(RecordError::Header)?;
-    if header.codec() == Ok(codec) {
-        return Ok(batch.clone());
+/// The same batch with its records in another codec (`compression.type`), new CRC. Records are not taken apart.
+pub fn recompress(batch: &Bytes, codec: Codec, level: Option<i32>) -> Result<Bytes, RecordError> {
+    let (mut header, body) = records::iter(batch)?.into_parts();
+    let codec = if header.record_count == 0 { Codec::None } else { codec };
+    let packed = if codec == Codec::None { body } else { Bytes::from(compress(codec, level, &body)) };
+    let len = HEADER_LEN + packed.len();
+    let limit = i32::MAX as usize;
+    if len > limit {
+        return Err(CompressError::TooLarge { limit }.into());
     }
-    let plain = plain_records(batch, &header)?;
-    let packed = match codec {
-        Codec::None => plain.to_vec(),
-        codec => compress(codec, &plain).map_err(|error| RecordError::Compression(error.to_string()))?,
-    };
-    let mut out = BytesMut::with_capacity(HEADER_LEN + packed.len());
-    out.put_slice(&batch[..HEADER_LEN]);
-    out.put_slice(&packed);
-    let length = (HEADER_LEN - LENGTH_PREFIX + packed.len()) as i32;
-    out[8..12].copy_from_slice(&length.to_be_bytes());
-    let attributes = (header.attributes & !0b111) | codec.id();
-    out[21..23].copy_from_slice(&attributes.to_be_bytes());
-    write_crc(&mut out);
-    Ok(out.freeze())
+    header.attributes = (header.attributes & !0x07) | i16::from(codec.id());
+    header.batch_length = (len - LENGTH_OVERHEAD) as i32;
+    let mut out = Vec::with_capacity(len);
+    out.extend_from_slice(&header.encode());
+    out.extend_from_slice(&packed);
+    seal_crc(&mut out);
+    Ok(Bytes::from(out))
 }
+
+/// The batch with only the records that `keep` accepts: compaction. Offsets, the range of the batch, producer fields
+/// and codec stay; with no record left the answer is an empty batch. `delete_horizon` sets that field (KIP-534),
+/// milliseconds since 1970; a horizon already there stays.
+pub fn filter(
+    batch: &Bytes,
+    delete_horizon: Option<i64>,
+    mut keep: impl FnMut(&Record) -> bool,
+) -> Result<Bytes, RecordError> {
+    let all = records::iter(batch)?;
+    let mut builder = BatchBuilder::like(all.header());
+    if let Some(horizon) = delete_horizon.filter(|_| !all.header().has_delete_horizon()) {
+        builder = builder.delete_horizon(horizon);
+    }
+    let (base, last) = (all.header().base_offset, all.header().last_offset());
+    for record in all {
+        let record = record?;
+        if record.offset < base.saturating_add(i64::from(builder.next_delta)) || record.offset > last {
+            return Err(RecordError::Offset);
+        }
+        if keep(&record) {
+            builder.push_record(&record);
+        }
+    }
+    Ok(builder.finish())
+}
+
+#[cfg(test)]
+mod tests;

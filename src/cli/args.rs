@@ -73,9 +73,9 @@ pub struct StartArgs {
     /// How many cores to use (4), or which (0,2,3 or 0-3; a single one: 2,) [default: all this process may use]
     #[arg(long, value_name = "N|LIST", value_parser = parse_cores)]
     pub cores: Option<Cores>,
-    /// How to reach disk and network
-    #[arg(long, value_enum, default_value_t = Driver::Auto)]
-    pub driver: Driver,
+    /// How to reach disk and network [default: auto]
+    #[arg(long, value_enum)]
+    pub driver: Option<Driver>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -271,7 +271,7 @@ mod tests {
         let Command::Start(start) = parse(line).unwrap().command else { panic!("start") };
         assert_eq!(start.config.set, [("x.y".to_owned(), "1=2".to_owned()), ("z".to_owned(), String::new())]);
         assert_eq!(start.cores, Some(Cores::List(vec![0, 1, 2, 5])));
-        assert_eq!(start.driver, Driver::Posix);
+        assert_eq!(start.driver, Some(Driver::Posix));
     }
 
     #[test]

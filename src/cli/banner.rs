@@ -26,8 +26,8 @@ pub struct Banner {
     pub driver: String,
     /// Why it is this driver, when it is not the one that was hoped for.
     pub driver_note: Option<String>,
-    /// The CPUs that the cores are pinned to.
-    pub cores: Vec<u16>,
+    /// One engine each: the CPU it is pinned to, `None` when it is not.
+    pub cores: Vec<Option<usize>>,
     pub memory: Vec<MemoryPart>,
     pub data_dir: PathBuf,
     /// `new`, `clean` or `needs recovery`.
@@ -57,7 +57,8 @@ impl Banner {
         }
         let note = self.driver_note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         out.line(format_args!("  driver     {}{note}", self.driver))?;
-        let cores: Vec<String> = self.cores.iter().map(u16::to_string).collect();
+        let cpu = |cpu: &Option<usize>| cpu.map_or("any".to_owned(), |cpu| cpu.to_string());
+        let cores: Vec<String> = self.cores.iter().map(cpu).collect();
         out.line(format_args!("  cores      {} (CPU {})", cores.len(), cores.join(", ")))?;
         let total = self.memory.iter().fold(0u64, |total, part| total.saturating_add(part.bytes));
         let parts: Vec<String> =
@@ -106,7 +107,7 @@ mod tests {
             advertised: vec!["PLAINTEXT://host:9092".to_owned()],
             driver: "posix".to_owned(),
             driver_note: Some("io_uring is forbidden here".to_owned()),
-            cores: vec![0, 2],
+            cores: vec![Some(0), Some(2)],
             memory: vec![
                 MemoryPart { name: "buffers".to_owned(), bytes: 1 << 30 },
                 MemoryPart { name: "tail cache".to_owned(), bytes: 1 << 29 },

@@ -6,7 +6,6 @@ use super::args::FormatArgs;
 use super::output::{Failure, Out};
 use super::start::load;
 use crate::base::ids::Uuid;
-use crate::node::config::Driver;
 use crate::node::data_dir::DataDir;
 
 /// Formats the folder that `kataract start` with the same words would use.
@@ -17,8 +16,8 @@ pub fn run(args: &FormatArgs, out: &mut Out<'_>) -> Result<(), Failure> {
         let text = format!("--cluster-id {id} is no cluster id: 22 characters of URL-safe base64, not all zero");
         return Err(Failure::Message(text));
     }
-    let config = load(&args.config, None, Driver::Auto)?;
-    let identity = DataDir::format(&config.data_dir, config.node_id, args.cluster_id.as_deref())
+    let config = load(&args.config, None, None)?;
+    let identity = DataDir::format(&config.data_dir, config.node_id(), args.cluster_id.as_deref())
         .map_err(|error| Failure::Message(error.to_string()))?;
     let data = config.data_dir.display();
     if out.is_json() {

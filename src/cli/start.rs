@@ -1,8 +1,11 @@
 //! Runs a node.
 
 use super::args::{ConfigArgs, StartArgs};
+use super::banner::{Banner, MemoryPart};
 use super::output::{Failure, Out};
 use crate::node::config::{ConfigSource, Cores, Driver, NodeConfig};
+use crate::node::run::{self, NodeNotice, Started};
+use crate::shard::Notice;
 
 /// Loads the configuration, tells its warnings, runs the node until it is stopped.
 pub fn run(args: &StartArgs, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -11,17 +14,70 @@ pub fn run(args: &StartArgs, out: &mut Out<'_>) -> Result<(), Failure> {
         eprintln!("kataract: warning: {warning}");
     }
     out.flush()?;
-    run_node(config).map_err(Failure::Message)
+    run_node(&config, out)
 }
 
 /// The configuration that these words stand for.
-pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Driver) -> Result<NodeConfig, Failure> {
+pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Option<Driver>) -> Result<NodeConfig, Failure> {
     let (file, data) = (args.config.as_deref(), args.data.as_deref());
     let source = ConfigSource { file, set: &args.set, data, cores, driver };
     NodeConfig::load(&source).map_err(Failure::Message)
 }
 
-/// The one call into the wiring of a running node.
-fn run_node(config: NodeConfig) -> Result<(), String> {
-    Err(format!("node {}: this build has no engine to run it with", config.node_id.0))
+/// Runs the node and tells what it says: the banner on standard output, events on standard error.
+fn run_node(config: &NodeConfig, out: &mut Out<'_>) -> Result<(), Failure> {
+    let begun = std::time::Instant::now();
+    let mut printed = Ok(());
+    let result = run::run(config, &mut |notice| {
+        let told = match notice {
+            NodeNotice::Started(started) => banner(started).print(out),
+            NodeNotice::Ready => ready(begun.elapsed().as_millis(), out),
+            NodeNotice::Core(_, Notice::Recovered { log, report }) => {
+                tracing::info!("{log}: recovered: {report}");
+                Ok(())
+            }
+            NodeNotice::Core(core, Notice::FolderOffline { reason }) => {
+                tracing::error!("core {}: the log folder is offline: {reason}", core.0);
+                Ok(())
+            }
+            NodeNotice::Core(..) => Ok(()),
+        };
+        if printed.is_ok() {
+            printed = told;
+        }
+    });
+    result.map_err(Failure::Message)?;
+    printed
+}
+
+fn ready(ms: u128, out: &mut Out<'_>) -> Result<(), Failure> {
+    if out.is_json() {
+        out.json(&serde_json::json!({ "ready_ms": ms }))?;
+    } else {
+        out.line(format_args!("ready after {ms} ms"))?;
+    }
+    out.flush()
+}
+
+fn banner(started: Started) -> Banner {
+    let plan = started.plan;
+    let cores = started.cpus.len() as u64;
+    let part = |name: &str, bytes: u64| MemoryPart { name: name.to_owned(), bytes };
+    let spoken = plan.bytes_in_flight * cores + plan.tail_cache * cores;
+    Banner {
+        cluster_id: started.cluster_id,
+        node_id: started.node_id,
+        listeners: started.listeners,
+        advertised: started.advertised,
+        driver: started.driver.to_string(),
+        driver_note: Some(started.driver_reason),
+        cores: started.cpus,
+        memory: vec![
+            part("requests in flight", plan.bytes_in_flight * cores),
+            part("tail cache", plan.tail_cache * cores),
+            part("answers and the rest", plan.budget.saturating_sub(spoken)),
+        ],
+        data_dir: started.data_dir,
+        data_state: started.data_state.to_owned(),
+    }
 }

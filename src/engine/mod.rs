@@ -69,11 +69,6 @@ impl Engine {
         &self.shard
     }
 
-    /// The stop left everything as a clean start wants it; meaningful on core 0 once stopped.
-    pub fn stopped_clean(&self) -> bool {
-        self.shard.stopped_clean()
-    }
-
     fn receive(&mut self, from: CoreId, message: Message, now: Now) {
         match message {
             Message::Reply { key, reply } if !matches!(reply, Reply::Kept) => {
@@ -232,4 +227,3 @@ impl Engine {
         }
     }
 }
-

@@ -23,8 +23,8 @@ pub struct SessionLimits {
     pub requests_per_connection: usize,
     pub bytes_in_flight: usize,
     pub bytes_out_per_connection: usize,
-    /// `connections.max.idle.ms`; 0 or less: never.
-    pub idle_ms: i64,
+    /// `connections.max.idle.ms`; `None`: never.
+    pub idle_ms: Option<u64>,
     pub fetch_sessions: usize,
 }
 
@@ -90,8 +90,8 @@ impl Sessions {
             active_at: now.mono,
         };
         self.table.insert(conn, session);
-        if self.idle_check_at.is_none() && self.limits.idle_ms > 0 {
-            self.idle_check_at = Some(now.mono.plus_ms(self.limits.idle_ms as u64));
+        if let (None, Some(idle_ms)) = (self.idle_check_at, self.limits.idle_ms) {
+            self.idle_check_at = Some(now.mono.plus_ms(idle_ms));
         }
     }
 
@@ -251,11 +251,10 @@ impl Sessions {
 
     /// Closes connections that said nothing for too long and wait for nothing.
     pub fn close_idle(&mut self, now: Now) {
-        let Some(at) = self.idle_check_at else { return };
+        let (Some(at), Some(idle_ms)) = (self.idle_check_at, self.limits.idle_ms) else { return };
         if now.mono < at {
             return;
         }
-        let idle_ms = self.limits.idle_ms as u64;
         let idle: Vec<ConnId> = self
             .table
             .iter()

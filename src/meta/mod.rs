@@ -5,5 +5,8 @@
 //! the records are committed. Everything here is pure: time and randomness arrive as arguments, nothing is read from
 //! outside. A shard owns its own image; none of this is shared between cores.
 
+pub mod controller;
 pub mod image;
+pub mod placement;
 pub mod record;
+pub mod settings;

@@ -3,12 +3,11 @@
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::config::{Driver, NodeConfig};
+use super::config::{Driver, NodeConfig, endpoint};
 use super::data_dir::{DataDir, random_uuid};
 use super::memory::MemoryPlan;
 use super::topology;
@@ -23,8 +22,6 @@ use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
 const REQUESTS_PER_CONNECTION: usize = 64;
 /// Files one core may hold open, unless the process may hold fewer.
 const FILES_PER_CORE_MAX: u32 = 50_000;
-/// How long a start may take before something is wrong enough to give up waiting.
-const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a node tells while it starts and runs.
 #[derive(Clone, Debug)]
@@ -54,8 +51,8 @@ pub struct Started {
 
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
-    let folder = DataDir::open(&config.data_dir, config.node_id).map_err(|error| error.to_string())?;
-    let settings = BrokerSettings::from_values(config.properties.clone()).map_err(|errors| errors.to_string())?;
+    let folder = DataDir::open(&config.data_dir, config.node_id()).map_err(|error| error.to_string())?;
+    let settings = config.settings.clone();
     let requested = match config.driver {
         Driver::Auto => Requested::Auto,
         Driver::Uring => Requested::Uring,
@@ -65,7 +62,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
-    let listen = topology::addresses(&config.listeners)?;
+    let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
 
@@ -83,13 +80,9 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
 
     notify(NodeNotice::Started(Started {
         cluster_id: facts.cluster_id.clone(),
-        node_id: config.node_id.0,
-        listeners: config.listeners.broker.iter().map(|listener| listener.bind.to_string()).collect(),
-        advertised: facts
-            .endpoints
-            .iter()
-            .map(|endpoint| format!("{}://{}:{}", endpoint.listener, endpoint.host, endpoint.port))
-            .collect(),
+        node_id: config.node_id().0,
+        listeners: config.settings.listeners.iter().map(endpoint).collect(),
+        advertised: config.advertised.iter().map(endpoint).collect(),
         driver,
         driver_reason,
         cpus,
@@ -168,13 +161,13 @@ fn watch(
 }
 
 fn node_facts(config: &NodeConfig, folder: &DataDir) -> Result<NodeFacts, String> {
-    let endpoints = config.listeners.broker.iter().map(|listener| Endpoint {
-        listener: listener.bind.name.clone(),
-        host: listener.advertised_host.clone(),
-        port: listener.advertised_port,
+    let endpoints = config.advertised.iter().map(|listener| Endpoint {
+        listener: listener.name.clone(),
+        host: listener.host.clone(),
+        port: listener.port,
     });
     Ok(NodeFacts {
-        node_id: config.node_id,
+        node_id: config.node_id(),
         cluster_id: folder.identity().cluster_id.clone(),
         directory_id: folder.identity().directory_id,
         incarnation: random_uuid().map_err(|error| error.to_string())?,

@@ -2,8 +2,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::config::{Cores, Listeners};
+use super::config::Cores;
 use crate::base::limits::CORES_MAX;
+use crate::meta::settings::Listener;
 
 /// The CPU of each engine; `None`: not pinned.
 pub fn cpus(wanted: Option<&Cores>) -> Result<Vec<Option<usize>>, String> {
@@ -33,14 +34,15 @@ pub fn cpus(wanted: Option<&Cores>) -> Result<Vec<Option<usize>>, String> {
 }
 
 /// The addresses of the listeners; an empty host stands for all of this machine's.
-pub fn addresses(listeners: &Listeners) -> Result<Vec<SocketAddr>, String> {
+pub fn addresses(listeners: &[Listener]) -> Result<Vec<SocketAddr>, String> {
     let mut addresses = Vec::new();
-    for listener in &listeners.broker {
-        let host = if listener.bind.host.is_empty() { "0.0.0.0" } else { &listener.bind.host };
-        let mut found = (host, listener.bind.port)
+    for listener in listeners {
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+        let mut found = (host, listener.port)
             .to_socket_addrs()
-            .map_err(|error| format!("listeners: {}: {error}", listener.bind))?;
-        addresses.push(found.next().ok_or_else(|| format!("listeners: {}: no address", listener.bind))?);
+            .map_err(|error| format!("listeners: {}: {error}", super::config::endpoint(listener)))?;
+        addresses
+            .push(found.next().ok_or_else(|| format!("listeners: {}: no address", super::config::endpoint(listener)))?);
     }
     Ok(addresses)
 }

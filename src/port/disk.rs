@@ -2,7 +2,8 @@
 //!
 //! Operations in flight together may be carried out in any order; whoever depends on an earlier one waits for its
 //! completion first. An operation owns what it writes from; a frozen [`Bytes`] cannot change under the device.
-//! Paths are relative to the data folder, with `/` between parts; drivers refuse `..`, empty parts and absolute paths.
+//! Paths are relative to the data folder, with `/` between parts; drivers refuse `.`, `..`, empty parts and absolute
+//! paths with [`DiskErrorKind::Invalid`]. An operation on a [`FileId`] that is not open is `Invalid` too.
 
 use bytes::Bytes;
 
@@ -13,8 +14,8 @@ pub struct FileId(pub u32);
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenMode {
-    /// Bypass the page cache (O_DIRECT): positions, lengths and addresses are multiples of the block. A driver whose file
-    /// system refuses it opens the file buffered and says so once.
+    /// Bypass the page cache (O_DIRECT): positions, lengths and addresses are multiples of the block. A driver whose
+    /// file system refuses it opens the file buffered and says so once.
     pub direct: bool,
     /// Make the file when it is not there; without it a missing file is [`DiskErrorKind::NotFound`].
     pub create: bool,
@@ -23,18 +24,21 @@ pub struct OpenMode {
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOp {
-    /// Opens for reading and writing. Answers [`DiskOutput::Opened`].
+    /// Opens for reading and writing. Answers [`DiskOutput::Opened`]. The folder of a new file is synced. The slot is
+    /// taken from here to the answer of [`DiskOp::Close`], or to a failed open; opening a taken one is `Invalid`.
     Open { file: FileId, path: String, mode: OpenMode },
-    /// Closes; the slot may be used again once this is answered.
+    /// Closes; the slot may be used again once this is answered. Nothing else may be in flight on the file.
     Close { file: FileId },
     /// Writes all of `data` at `position`; with `sync` it is on stable storage (data and the size that reading needs,
     /// as fdatasync does) when answered. A short write that cannot be completed is an error.
     Write { file: FileId, position: u64, data: Bytes, sync: bool },
-    /// Reads up to `len` bytes at `position`; fewer only at the end of the file. Answers [`DiskOutput::Data`].
+    /// Reads up to `len` bytes at `position`; fewer (or none) only at the end of the file. Answers
+    /// [`DiskOutput::Data`].
     Read { file: FileId, position: u64, len: u32 },
     /// Everything written to the file so far is on stable storage when answered (fdatasync).
     Sync { file: FileId },
-    /// Writes real zeros over `from..to` and syncs, so that later writes inside need no new extent.
+    /// Writes real zeros over `from..to` and syncs, so that later writes inside need no new extent. Whatever was there
+    /// is gone; the file grows to `to` if it was shorter.
     ZeroFill { file: FileId, from: u64, to: u64 },
     /// Cuts or extends to `len` and syncs, size included.
     SetLen { file: FileId, len: u64 },
@@ -42,17 +46,18 @@ pub enum DiskOp {
     /// Reads a small file whole; [`DiskErrorKind::TooLarge`] above `len_max`. Answers [`DiskOutput::Data`].
     ReadFile { path: String, len_max: u64 },
     /// Replaces a small file as one step: temporary file beside it, synced, renamed, folder synced. After a power cut
-    /// the old or the new content is there, whole.
+    /// the old or the new content is there, whole. The temporary file's name ends in `.tmp`; a crash may leave one.
     WriteFile { path: String, data: Bytes },
     /// Makes a folder (and its parents) and syncs the parent. Fine when it is there already.
     MakeDir { path: String },
-    /// Lists a folder. Answers [`DiskOutput::Entries`], sorted by name.
+    /// Lists a folder; the empty path (of no other operation) is the data folder itself. Answers
+    /// [`DiskOutput::Entries`], sorted by name; names that are not UTF-8 are left out.
     List { path: String },
     /// Renames a file or folder and syncs the folder of the target.
     Rename { from: String, to: String },
-    /// Removes a file; fine when it is gone already.
+    /// Removes a file and syncs its folder; fine when it is gone already.
     Remove { path: String },
-    /// Removes a folder with all it holds; fine when it is gone already.
+    /// Removes a folder with all it holds and syncs its parent; fine when it is gone already. A file is an error.
     RemoveDir { path: String },
 }
 

@@ -1,8 +1,8 @@
 //! The one seam between machines and drivers: `turn(now, inputs, effects) -> next wake`.
 //!
-//! A driver gathers inputs, reads the clocks once, calls `turn` and carries the effects out; every operation is answered
-//! by an input of a later turn. The engine is the machine that real drivers run; the contract suite of the drivers runs
-//! small ones of its own.
+//! A driver gathers inputs, reads the clocks once, calls `turn` and carries the effects out; every operation is
+//! answered by an input of a later turn. The engine is the machine that real drivers run; the contract suite of the
+//! drivers runs small ones of its own.
 
 use std::fmt;
 
@@ -31,10 +31,12 @@ pub struct Inputs<M> {
 pub struct Effects<M> {
     pub disk: Vec<(Token, DiskOp)>,
     pub net: Vec<NetOp>,
-    /// At most one batch a receiving core. A driver whose queue to that core is full keeps the batch and delivers it
-    /// later, in order; what bounds it is the machine's own limit on requests in flight.
+    /// At most one batch a receiving core (itself too). A driver whose queue to that core is full keeps the batch and
+    /// delivers it later, in order; what bounds it is the machine's own limit on requests in flight.
     pub mail: Vec<(CoreId, Vec<M>)>,
-    /// The machine has stopped: no more turns, the thread may end once these effects are carried out.
+    /// The machine has stopped: no more turns, the thread may end once these effects are carried out. Disk operations
+    /// and mail to cores that still run are; sends get a second; connections are then closed. Mail to this core from
+    /// here on is dropped.
     pub stopped: bool,
 }
 
@@ -65,7 +67,9 @@ pub enum NextWake {
     Never,
 }
 
-/// A synchronous state machine that a driver can run. Not `Send` by requirement: it is built on the thread it lives on.
+/// A synchronous state machine that a driver can run. It gets its first turn at once, with nothing in it; later ones
+/// when there is an input, the wake it asked for is due (never early), or a stop is asked for. Not `Send` by
+/// requirement: it is built on the thread it lives on.
 pub trait Machine {
     /// What one core may say to another.
     type Message: Send + fmt::Debug + 'static;

@@ -20,7 +20,7 @@ pub fn mono() -> Mono {
 /// CLOCK_REALTIME, milliseconds.
 pub fn wall_ms() -> WallMs {
     let spec = read(libc::CLOCK_REALTIME);
-    spec.tv_sec as i64 * 1000 + spec.tv_nsec as i64 / 1_000_000
+    spec.tv_sec * 1000 + spec.tv_nsec / 1_000_000
 }
 
 /// Both, for a turn.

@@ -1,7 +1,7 @@
 //! The cold disk operations, carried out with plain blocking calls on a core's helper thread, whichever the driver.
 //!
-//! Names and the files behind them are made durable here: a rename, a removal or a new file is followed by a sync of the
-//! folder that holds the name.
+//! Names and the files behind them are made durable here: a rename, a removal or a new file is followed by a sync of
+//! the folder that holds the name.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

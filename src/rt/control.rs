@@ -1,9 +1,9 @@
 //! What the cores of one process share, whatever machine they run: the wish to stop, the first failure, and a door per
 //! core at which others ring.
 //!
-//! A door's protocol: whoever leaves something for a core puts it down first, then calls [`Control::post`]. The core says
-//! `sleeping` before it waits and looks at `posted` once more after that, so that either the core sees the post or the
-//! poster sees the sleeper (both sides sequentially consistent); a busy core costs its posters no system call.
+//! A door's protocol: whoever leaves something for a core puts it down first, then calls [`Control::post`]. The core
+//! says `sleeping` before it waits and looks at `posted` once more after that, so that either the core sees the post or
+//! the poster sees the sleeper (both sides sequentially consistent); a busy core costs its posters no system call.
 
 use std::io;
 use std::net::SocketAddr;

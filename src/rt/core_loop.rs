@@ -1,8 +1,8 @@
 //! The life of one core, the same in both drivers: collect → read both clocks → turn → carry out → wait.
 //!
-//! Invariants: a turn happens only when there is an input, a due time or news of a stop; the work of one round is bounded
-//! (`INPUTS_PER_TURN_MAX` of a kind, one batch of mail a sender); the thread ends only when no operation of the machine
-//! is in flight any more, unless another core has failed.
+//! Invariants: a turn happens only when there is an input, a due time or news of a stop; the work of one round is
+//! bounded (`INPUTS_PER_TURN_MAX` of a kind, one batch of mail a sender); the thread ends only when no operation of the
+//! machine is in flight any more, unless another core has failed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use crate::base::limits::BLOCK;
 use crate::port::disk::{DiskError, DiskErrorKind};
 
-/// A file in a core's table. Whatever is in flight on it holds a reference, so its descriptor cannot be reused under it.
+/// A file in a core's table. Whatever is in flight on it holds a reference, so its descriptor cannot be reused under
+/// it.
 #[derive(Debug)]
 pub struct OpenFile {
     pub fd: OwnedFd,

@@ -1,7 +1,7 @@
 //! Mail between cores: a bounded lane of batches for each ordered pair.
 //!
-//! Order within a pair is kept: when the lane is full the sender keeps what follows, joined to one batch, and delivers it
-//! once the receiver has made room and said so. Lanes to a core that has ended swallow what is sent.
+//! Order within a pair is kept: when the lane is full the sender keeps what follows, joined to one batch, and delivers
+//! it once the receiver has made room and said so. Lanes to a core that has ended swallow what is sent.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

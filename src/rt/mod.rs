@@ -3,12 +3,12 @@
 //! epoll with helper threads for machines that forbid io_uring.
 //!
 //! Duties of a driver: pin a thread a core; accept on core 0 and deal connections round-robin; read the clocks once a
-//! turn; keep mail in order; own every buffer the kernel may touch until the kernel is done; turn errno into kinds; stop
-//! when every machine has stopped, or soon after one of them has failed.
+//! turn; keep mail in order; own every buffer the kernel may touch until the kernel is done; turn errno into kinds;
+//! stop when every machine has stopped, or soon after one of them has failed.
 
 mod accept;
 mod backend;
-mod clock;
+pub mod clock;
 mod cold;
 #[cfg(any(test, feature = "sim"))]
 pub mod contract;
@@ -270,7 +270,15 @@ fn run_on<M: Machine, B: Backend>(
     for answer in is_ready {
         result = result.and(answer);
     }
-    let running = Running { control, local_addrs, threads, connections };
+    open_gates(Running { control, local_addrs, threads, connections }, gates, result)
+}
+
+/// Every core is set up or has failed: lets them all build their machines, or none.
+fn open_gates(
+    running: Running,
+    gates: Vec<mpsc::Sender<()>>,
+    result: Result<(), StartError>,
+) -> Result<Running, StartError> {
     match result {
         Ok(()) => {
             for gate in gates {
@@ -326,7 +334,7 @@ fn live<M: Machine, B: Backend>(seat: Seat<M::Message>, build: impl Fn(CoreId) -
     let Seat { setup, cores, pin, data_root, dealer, mesh, ready, go } = seat;
     let (core, control) = (setup.core, setup.control.clone());
     if let Some(cpu) = pin
-        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+        && !(cpu < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id: cpu }))
     {
         tracing::warn!(core = core.0, cpu, "the thread could not be pinned and stays unpinned");
     }

@@ -19,8 +19,8 @@ pub enum Requested {
     Posix,
 }
 
-/// The driver to use, and one line that says why. An explicit wish is granted even where starting will fail, so that the
-/// administrator sees the error instead of a silent change.
+/// The driver to use, and one line that says why. An explicit wish is granted even where starting will fail, so that
+/// the administrator sees the error instead of a silent change.
 pub fn choose(requested: Requested) -> (DriverKind, String) {
     match (requested, uring()) {
         (Requested::Posix, _) => (DriverKind::Posix, "posix: asked for".to_owned()),

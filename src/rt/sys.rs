@@ -1,5 +1,5 @@
-//! Thin, typed wrappers of the system calls that std does not offer: sockets set up for a ring or epoll, event counters,
-//! O_DIRECT opens, vectored sends. Each returns `io::Error` of errno; none decides anything.
+//! Thin, typed wrappers of the system calls that std does not offer: sockets set up for a ring or epoll, event
+//! counters, O_DIRECT opens, vectored sends. Each returns `io::Error` of errno; none decides anything.
 #![allow(unsafe_code, reason = "system calls")]
 
 use std::ffi::CString;

@@ -4,9 +4,10 @@ use crate::base::ids::{TopicId, TopicPartition};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::log::{Durability, LoadHints, LogConfig, PartitionLog};
+use crate::meta::controller::OFFSETS_TOPIC;
 use crate::meta::image::Change;
 use crate::meta::record::Record;
-use crate::meta::settings::{BrokerSettings, TopicSettings};
+use crate::meta::settings::{self, BrokerSettings, TopicSettings};
 
 use super::coordinator_host::CoordinatorHost;
 use super::message::Message;
@@ -14,21 +15,24 @@ use super::partition::{Partition, Role};
 use super::{Notice, Shard};
 use crate::base::ids::CoreId;
 
-/// The topic that groups keep their offsets in.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
 impl Shard {
     /// Applies committed records and tells the controller's core, once removed logs are out of the way.
     pub(super) fn apply_committed(&mut self, end: i64, records: &[Record], now: Now) {
-        let first = self.applied_end == 0;
         let mut moving = 0;
         for record in records {
-            for change in self.image.apply(record) {
-                moving += self.apply_change(change, end, now);
+            match self.image.apply(record) {
+                Ok(changes) => {
+                    for change in changes {
+                        moving += self.apply_change(change, end, now);
+                    }
+                }
+                // The controller has applied the same record to the same picture before it was written.
+                Err(error) => crate::invariant!(false, "a committed record does not apply: {error}"),
             }
         }
         self.applied_end = end;
-        if first {
+        if !self.serving && self.is_registered() {
+            self.serving = true;
             self.notices.push(Notice::Serving);
         }
         if moving > 0 {
@@ -44,46 +48,55 @@ impl Shard {
         }
     }
 
+    /// The picture holds this start of this node: whoever reads metadata gets addresses that are true.
+    fn is_registered(&self) -> bool {
+        let node = &self.config.node;
+        let broker = self.image.broker(node.node_id);
+        broker.is_some_and(|broker| broker.incarnation == node.incarnation && !broker.fenced)
+    }
+
     /// Returns how many logs of this core must move out of the way before the change is done.
     fn apply_change(&mut self, change: Change, end: i64, now: Now) -> u32 {
         match change {
-            Change::TopicAdded { id, name } => {
-                self.refresh_topic_settings(id, &name, now);
-                0
-            }
-            Change::PartitionAdded { topic, name, partition, leader_epoch, .. } => {
+            Change::TopicAdded { topic, name } => self.refresh_topic_settings(topic, &name),
+            Change::PartitionAdded { topic, name, partition, state } => {
                 let id = TopicPartition { topic, partition };
                 if self.route.add(id) == self.config.core {
-                    self.open_partition(id, &name, leader_epoch, now);
+                    self.open_partition(id, &name, state.leader_epoch, now);
                 }
-                0
             }
-            Change::PartitionChanged { topic, partition, leader_epoch, .. } => {
+            Change::PartitionChanged { topic, partition, state, .. } => {
                 if let Some(key) = self.by_id.get(&TopicPartition { topic, partition })
                     && let Some(partition) = self.partitions.get_mut(*key)
                 {
-                    partition.leader.begin_epoch(leader_epoch);
+                    partition.leader.begin_epoch(state.leader_epoch);
                 }
-                0
             }
-            Change::TopicRemoved { id, name, .. } => self.remove_topic(id, &name, end, now),
-            Change::TopicConfigChanged { topic, name } => {
-                self.refresh_topic_settings(topic, &name, now);
-                0
+            Change::TopicRemoved { topic, name, .. } => return self.remove_topic(topic, &name, end, now),
+            Change::TopicConfigChanged { name, .. } => {
+                if let Some(topic) = self.image.topic_named(&name) {
+                    self.refresh_topic_settings(topic.id, &name);
+                }
             }
-            Change::BrokerConfigChanged => {
+            Change::BrokerConfigChanged { .. } => {
                 let topics: Vec<_> = self.image.topics().map(|topic| (topic.id, topic.name.clone())).collect();
                 for (id, name) in topics {
-                    self.refresh_topic_settings(id, &name, now);
+                    self.refresh_topic_settings(id, &name);
                 }
-                0
             }
-            Change::BrokerChanged { .. } | Change::FeatureChanged { .. } | Change::ProducerIds { .. } => 0,
+            Change::GroupConfigChanged { .. }
+            | Change::OtherConfigChanged { .. }
+            | Change::BrokerChanged { .. }
+            | Change::BrokerRemoved { .. }
+            | Change::ControllerChanged { .. }
+            | Change::FeatureChanged { .. }
+            | Change::ProducerIdsAllocated { .. } => {}
         }
+        0
     }
 
-    fn refresh_topic_settings(&mut self, id: TopicId, name: &str, _now: Now) {
-        let settings = TopicSettings::effective(&self.image, &self.config.settings, name);
+    fn refresh_topic_settings(&mut self, id: TopicId, name: &str) {
+        let settings = self.effective_settings(name);
         let config = log_config(&settings, &self.config.settings);
         self.topic_settings.insert(id, settings);
         let first = TopicPartition { topic: id, partition: 0 };
@@ -97,10 +110,18 @@ impl Shard {
         }
     }
 
+    fn effective_settings(&self, name: &str) -> TopicSettings {
+        let (settings, passed_over) = TopicSettings::of(&self.image, &self.config.settings, name);
+        for error in passed_over {
+            tracing::warn!("topic {name}: {error}; the default is used");
+        }
+        settings
+    }
+
     fn open_partition(&mut self, id: TopicPartition, name: &str, leader_epoch: i32, now: Now) {
         let settings = match self.topic_settings.get(&id.topic) {
             Some(settings) => settings.clone(),
-            None => TopicSettings::effective(&self.image, &self.config.settings, name),
+            None => self.effective_settings(name),
         };
         let config = log_config(&settings, &self.config.settings);
         let role = if name == OFFSETS_TOPIC { Role::Offsets } else { Role::Data };
@@ -162,7 +183,7 @@ impl Shard {
         if let Some(folder) = &mut self.folder {
             folder.forget_topic(name);
         }
-        self.coordinators_forget_topic(name, now);
+        self.coordinators_forget_topic(name, id, now);
         gone.len() as u32
     }
 
@@ -181,20 +202,22 @@ impl Shard {
 
 /// What a log needs of a topic's settings.
 pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogConfig {
-    let page_cache = broker.page_cache_durability || topic.flush_messages_set || topic.flush_ms_set;
+    let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let limit = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     LogConfig {
-        segment_bytes: topic.segment_bytes,
-        segment_ms: topic.segment_ms,
-        index_interval_bytes: topic.index_interval_bytes,
-        index_bytes_max: topic.segment_index_bytes,
-        retention_ms: if topic.cleanup_delete { topic.retention_ms } else { -1 },
-        retention_bytes: if topic.cleanup_delete { topic.retention_bytes } else { -1 },
+        segment_bytes: bytes(topic.segment_bytes),
+        segment_ms: i64::try_from(topic.segment_ms).unwrap_or(i64::MAX),
+        index_interval_bytes: bytes(topic.index_interval_bytes),
+        index_bytes_max: bytes(topic.segment_index_bytes),
+        retention_ms: if topic.cleanup_delete { limit(topic.retention_ms) } else { -1 },
+        retention_bytes: if topic.cleanup_delete { limit(topic.retention_bytes) } else { -1 },
         delete_delay_ms: topic.file_delete_delay_ms,
-        producer_expiration_ms: broker.producer_id_expiration_ms,
-        durability: if page_cache {
-            Durability::PageCache { messages: topic.flush_messages, ms: topic.flush_ms }
-        } else {
-            Durability::Stable
+        producer_expiration_ms: i64::try_from(broker.producer_id_expiration_ms).unwrap_or(i64::MAX),
+        durability: match topic.durability {
+            settings::Durability::Stable => Durability::Stable,
+            settings::Durability::PageCache => {
+                Durability::PageCache { messages: topic.flush_messages, ms: topic.flush_ms }
+            }
         },
         ..LogConfig::default()
     }

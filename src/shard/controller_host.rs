@@ -12,9 +12,8 @@ use std::sync::Arc;
 use crate::base::ids::{CoreId, NodeId};
 use crate::base::prng::Prng;
 use crate::base::slots::Key;
-use crate::base::time::Now;
-use crate::meta::controller::{Answer, Command, Controller, Decision};
-use crate::meta::image::Image;
+use crate::meta::controller::{Answer, Bootstrap, Command, Controller, Decision};
+use crate::meta::image::ApplyError;
 use crate::meta::record::Record;
 use crate::meta::settings::BrokerSettings;
 
@@ -77,7 +76,7 @@ pub struct ControllerHost {
     /// The largest leader epoch seen in the log.
     pub epoch: i32,
     node: NodeId,
-    image: Image,
+    controller: Controller,
     loaded: Vec<Record>,
     random: Prng,
     uncommitted: VecDeque<Uncommitted>,
@@ -97,7 +96,7 @@ impl ControllerHost {
             load_next: 0,
             epoch: 0,
             node,
-            image: Image::default(),
+            controller: Controller::default(),
             loaded: Vec::new(),
             random: Prng::new(seed),
             uncommitted: VecDeque::new(),
@@ -109,9 +108,10 @@ impl ControllerHost {
     }
 
     /// A record read from the log at start.
-    pub fn replay(&mut self, record: Record) {
-        self.image.apply(&record);
+    pub fn replay(&mut self, record: Record) -> Result<(), ApplyError> {
+        self.controller.replay(&record)?;
         self.loaded.push(record);
+        Ok(())
     }
 
     pub fn node(&self) -> NodeId {
@@ -120,13 +120,9 @@ impl ControllerHost {
 
     /// Everything read from the log, to be handed to the cores; and the decision of this start: features on a new
     /// folder, and this node's registration.
-    pub fn begin(&mut self, settings: &BrokerSettings, broker_epoch: i64, now: Now) -> (Vec<Record>, ToAppend) {
+    pub fn begin(&mut self, settings: &BrokerSettings, bootstrap: Bootstrap) -> (Vec<Record>, ToAppend) {
         self.phase = Phase::Active;
-        let command = Command::Bootstrap { broker_epoch };
-        let decision = Controller::decide(&self.image, settings, command, now, &mut self.random);
-        for record in &decision.records {
-            self.image.apply(record);
-        }
+        let decision = self.controller.decide(settings, Command::Bootstrap(bootstrap), &mut self.random);
         let append = ToAppend { records: decision.records, commander: None, answer: None };
         (std::mem::take(&mut self.loaded), append)
     }
@@ -141,21 +137,18 @@ impl ControllerHost {
     }
 
     /// Decides the next waiting command if one may be decided now.
-    pub fn decide_next(&mut self, settings: &BrokerSettings, now: Now) -> Option<ToAppend> {
+    pub fn decide_next(&mut self, settings: &BrokerSettings) -> Option<ToAppend> {
         if self.phase != Phase::Active || self.removal_end.is_some() {
             return None;
         }
         let (from, command) = self.waiting.pop_front()?;
-        let Decision { records, answer } = Controller::decide(&self.image, settings, command, now, &mut self.random);
-        for record in &records {
-            self.image.apply(record);
-        }
+        let Decision { records, answer } = self.controller.decide(settings, command, &mut self.random);
         Some(ToAppend { records, commander: Some(from), answer: Some(answer) })
     }
 
     /// The records of a decision are in the log up to `end`, not yet durable.
     pub fn appended(&mut self, end: i64, append: ToAppend) {
-        if append.records.iter().any(|record| matches!(record, Record::RemoveTopic(_))) {
+        if append.records.iter().any(|record| matches!(record, Record::RemoveTopic { .. })) {
             self.removal_end = Some(end);
         }
         self.uncommitted.push_back(Uncommitted {

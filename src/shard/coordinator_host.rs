@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::base::ids::CoreId;
 use crate::base::slots::{Key, Slots};
-use crate::coord::{AskId, CoordRecord, Coordinator, GroupAnswer, GroupRequest, Outcome};
+use crate::coord::{AskId, Coordinator, GroupAnswer, GroupRequest};
 
 use super::message::AskKey;
 
@@ -68,9 +68,16 @@ impl CoordinatorHost {
         found.is_some()
     }
 
-    /// Splits an outcome: what to append now, and the answers that may go at once because nothing has to be appended.
-    pub fn take_outcome(&mut self, outcome: Outcome) -> (Vec<CoordRecord>, Vec<(AskId, GroupAnswer)>) {
-        (outcome.records, outcome.answers)
+    /// Answers that need no record of their own: given back to go at once, or, when they tell of what earlier outcomes
+    /// decided (`ordered`), parked behind the last of those.
+    pub fn hold(&mut self, answers: Vec<(AskId, GroupAnswer)>, ordered: bool) -> Option<Vec<(AskId, GroupAnswer)>> {
+        match self.parked.back_mut() {
+            Some((_, parked)) if ordered => {
+                parked.extend(answers);
+                None
+            }
+            _ => Some(answers),
+        }
     }
 
     /// Parks answers until everything below `until` is durable.

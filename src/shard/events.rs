@@ -9,6 +9,9 @@ use super::partition::{AckWaiter, Role};
 use super::reads::ReadFor;
 use super::{Notice, Shard};
 
+/// Logs in a row that may have nothing durable to evict before the core waits for the next turn.
+const TAIL_EVICTION_TRIES: usize = 64;
+
 impl Shard {
     pub(super) fn log_event(&mut self, key: Key, event: LogEvent, now: Now) {
         match event {
@@ -47,10 +50,11 @@ impl Shard {
             LogEvent::SpaceBack => self.set_no_space(key, false),
             LogEvent::LogStartMoved(_) => {}
             LogEvent::Closed => self.log_closed(key),
-            LogEvent::MovedAway => self.log_moved_away(key, now),
+            LogEvent::Truncated(_) => {}
             LogEvent::Deleted => {
                 self.log_moved_away(key, now);
                 self.partitions.remove(key);
+                self.tail_cache.forget(key);
             }
         }
     }
@@ -167,10 +171,19 @@ impl Shard {
             if let Some(partition) = self.partitions.get_mut(key) {
                 partition.wake_at = None;
             }
+            let mut events = std::mem::take(&mut self.events);
+            if let Some(partition) = self.partitions.get_mut(key) {
+                let log = &mut partition.log;
+                self.desk.with_log(key, |out| log.wake(now, out, &mut events));
+            }
+            for event in events.drain(..) {
+                self.log_event(key, event, now);
+            }
+            self.events = events;
             self.mark_dirty(key);
         }
         if now.mono >= self.retain_at && !self.is_stopping() {
-            self.retain_at = now.mono.plus_ms(self.config.settings.log_retention_check_interval_ms.max(1) as u64);
+            self.retain_at = now.mono.plus_ms(self.config.settings.retention_check_interval_ms.max(1));
             self.retain_all(now);
         }
         self.coordinators_wake(now);
@@ -194,20 +207,39 @@ impl Shard {
         self.events = events;
     }
 
-    /// Keeps the core's timer of a log as the log wants it now.
+    /// Keeps what the core knows of a log as the log has it now: its timer, and its share of the tail cache.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let wanted = partition.log.next_wake();
-        if wanted == partition.wake_at {
-            return;
+        if wanted != partition.wake_at {
+            if let Some(at) = partition.wake_at {
+                self.log_timers.remove(&(at, key));
+            }
+            if let Some(at) = wanted {
+                self.log_timers.insert((at, key));
+            }
+            partition.wake_at = wanted;
         }
-        if let Some(at) = partition.wake_at {
-            self.log_timers.remove(&(at, key));
+        self.tail_cache.note(key, partition.log.cached_bytes(), partition.log.oldest_cached());
+    }
+
+    /// Drops the oldest of what is kept for readers until the core is within its budget again.
+    pub(super) fn keep_tail_cache_budget(&mut self) {
+        let mut spared = 0;
+        while let Some((key, excess)) = self.tail_cache.next_to_evict(spared) {
+            let Some(partition) = self.partitions.get_mut(key) else {
+                self.tail_cache.forget(key);
+                continue;
+            };
+            if partition.log.evict(excess) == 0 {
+                // Only what is durable may go: this log's turn comes when it is.
+                spared += 1;
+                if spared >= TAIL_EVICTION_TRIES {
+                    return;
+                }
+            }
+            self.tail_cache.note(key, partition.log.cached_bytes(), partition.log.oldest_cached());
         }
-        if let Some(at) = wanted {
-            self.log_timers.insert((at, key));
-        }
-        partition.wake_at = wanted;
     }
 
     /// When this shard wants a turn if nothing happens before.

@@ -11,9 +11,7 @@ use crate::log::{ReadData, ReadError, ReadId, ReadOutcome};
 use crate::replica::leader::EpochMismatch;
 
 use super::Shard;
-use super::message::{
-    AskKey, FetchAsk, FetchDone, FetchItem, Fetched, PartitionError, Reply, WatchItem,
-};
+use super::message::{AskKey, FetchAsk, FetchDone, FetchItem, Fetched, PartitionError, Reply, WatchItem};
 use super::partition::Watcher;
 use super::reads::ReadFor;
 
@@ -111,6 +109,7 @@ impl Shard {
         match outcome {
             ReadOutcome::Ready(data) => Some(Ok(fetched(&bounds, data, None))),
             ReadOutcome::OutOfRange => Some(Err(PartitionError::OffsetOutOfRange)),
+            ReadOutcome::Unavailable => Some(Err(PartitionError::Storage)),
             ReadOutcome::Pending => {
                 self.reads.put(key, id.0, ReadFor::Fetch { job });
                 None
@@ -219,7 +218,7 @@ fn fetched(bounds: &Bounds, data: ReadData, diverging: Option<(i32, i64)>) -> Fe
     Fetched {
         high_watermark: bounds.high_watermark,
         log_start: bounds.log_start,
-        bytes: data.bytes,
+        bytes: data.bytes as usize,
         parts: data.parts,
         diverging,
     }
@@ -235,7 +234,8 @@ pub(super) fn epoch_error(mismatch: EpochMismatch) -> PartitionError {
 pub(super) fn read_error(error: ReadError) -> PartitionError {
     match error {
         ReadError::Corrupt(_) => PartitionError::CorruptOnDisk,
-        ReadError::OutOfRange => PartitionError::OffsetOutOfRange,
         ReadError::Io(_) => PartitionError::Storage,
+        // Truncated or deleted while the read was under way: the client asks again and learns what became of it.
+        ReadError::Gone => PartitionError::Unknown,
     }
 }

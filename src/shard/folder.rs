@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::ids::CoreId;
-use crate::log::checkpoint::{OffsetCheckpoint, decode_offsets, encode_offsets};
+use crate::log::checkpoint::{decode_offsets, encode_offsets};
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 
 use super::io::DiskDesk;
@@ -186,23 +186,14 @@ impl Folder {
 }
 
 fn encode_map(map: &BTreeMap<(String, i32), i64>) -> Bytes {
-    let entries: Vec<OffsetCheckpoint> = map
-        .iter()
-        .map(|((topic, partition), offset)| OffsetCheckpoint {
-            topic: topic.clone(),
-            partition: *partition,
-            offset: *offset,
-        })
-        .collect();
-    encode_offsets(&entries)
+    Bytes::from(encode_offsets(map))
 }
 
 fn read_checkpoint(name: &str, result: DiskResult) -> Result<BTreeMap<(String, i32), i64>, String> {
     match result {
-        Ok(DiskOutput::Data(data)) => match decode_offsets(&data) {
-            Ok(entries) => Ok(entries.into_iter().map(|e| ((e.topic, e.partition), e.offset)).collect()),
-            Err(error) => Err(format!("{name}: {error}")),
-        },
+        Ok(DiskOutput::Data(data)) => std::str::from_utf8(&data)
+            .map_err(|error| format!("{name}: {error}"))
+            .and_then(|text| decode_offsets(text).map_err(|error| format!("{name}: {error}"))),
         Ok(other) => Err(format!("{name}: the disk answered {other:?}")),
         Err(error) if error.kind == DiskErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(format!("{name}: {}", error.detail)),

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{CoreId, TopicPartition, Uuid};
+use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::batch::build::BatchBuilder;
-use crate::batch::{control, records, walk};
-use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, Outcome};
+use crate::batch::control::{self, ControlRecord};
+use crate::batch::header::BatchHeader;
+use crate::batch::{records, walk};
+use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
 use crate::log::{LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
 use crate::meta::controller::Command;
 use crate::meta::record::Record;
@@ -87,6 +89,7 @@ impl Shard {
                 Loaded::Waits
             }
             ReadOutcome::OutOfRange => Loaded::Failed(format!("offset {from} is out of range")),
+            ReadOutcome::Unavailable => Loaded::Failed("the log is not available".to_string()),
         }
     }
 
@@ -143,10 +146,10 @@ impl Shard {
                 return Ok(());
             }
             for record in records::decode(batch).map_err(|e| format!("{e:?}"))? {
-                let value = record.value.ok_or_else(|| format!("offset {}: a record without value", record.offset))?;
-                let record =
-                    Record::decode(&value).map_err(|error| format!("offset {}: {error}", record.offset))?;
-                controller.replay(record);
+                let offset = record.offset;
+                let value = record.value.ok_or_else(|| format!("offset {offset}: a record without value"))?;
+                let record = Record::decode(&value).map_err(|error| format!("offset {offset}: {error}"))?;
+                controller.replay(record).map_err(|error| format!("offset {offset}: {error}"))?;
             }
             Ok(())
         })?;
@@ -165,14 +168,21 @@ impl Shard {
         partition.leader.begin_epoch(epoch);
         let loaded_end = partition.log.end_offset();
         let node = controller.node();
-        let change = control::leader_change(loaded_end, epoch, node.0, &[node.0], now.wall_ms);
-        if let Err(error) = partition.log.append(&change, epoch, None, now) {
+        let voter = (node, Uuid::ZERO);
+        let change = ControlRecord::LeaderChange(control::LeaderChange {
+            version: 0,
+            leader: node,
+            voters: vec![voter],
+            granting_voters: vec![voter],
+        });
+        let batch = control::quorum_batch(loaded_end, epoch, now.wall_ms, &[change]);
+        if let Err(error) = partition.log.append(&batch, epoch, now) {
             let reason = format!("the metadata log refused an append: {error:?}");
             self.notices.push(Notice::StartFailed { reason });
             return;
         }
-        let broker_epoch = partition.log.end_offset();
-        let (loaded, registration) = controller.begin(&self.config.settings, broker_epoch, now);
+        let bootstrap = self.config.node.bootstrap(partition.log.end_offset());
+        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap);
         if !loaded.is_empty() {
             self.broadcast_committed(loaded_end, Arc::new(loaded));
         }
@@ -210,7 +220,7 @@ impl Shard {
             if controller.phase != ControllerPhase::Active {
                 return;
             }
-            match controller.decide_next(&self.config.settings, now) {
+            match controller.decide_next(&self.config.settings) {
                 Some(append) => self.controller_append(append, now),
                 None => return,
             }
@@ -226,11 +236,11 @@ impl Shard {
             return;
         }
         let (key, epoch) = (controller.partition, controller.epoch);
-        let mut builder = BatchBuilder::new().leader_epoch(epoch);
+        let mut builder = BatchBuilder::new(0).leader_epoch(epoch);
         for record in &append.records {
-            builder = builder.record(now.wall_ms, None, Some(record.encode()));
+            builder.push(now.wall_ms, None, Some(&record.encode()));
         }
-        let batch = builder.build();
+        let batch = builder.finish();
         let commander = append.commander;
         match self.append_own(key, &batch, AckWaiter::Controller, now) {
             Ok(end) => {
@@ -266,8 +276,7 @@ impl Shard {
             return Err(offline.clone());
         }
         let epoch = partition.leader.epoch();
-        let appended =
-            partition.log.append(batch, epoch, None, now).map_err(super::produce::append_error)?;
+        let appended = partition.log.append(batch, epoch, now).map_err(super::produce::append_error)?;
         let until = appended.last_offset + 1;
         partition.park(until, waiter);
         self.mark_dirty(key);
@@ -354,14 +363,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn group_request(
-        &mut self,
-        from: CoreId,
-        key: AskKey,
-        number: i32,
-        request: GroupRequest,
-        now: Now,
-    ) {
+    pub(super) fn group_request(&mut self, from: CoreId, key: AskKey, number: i32, request: GroupRequest, now: Now) {
         let Some(host) = self.coordinators.get_mut(&number) else {
             return self.reply((from, key), Reply::Refused(PartitionError::Unknown));
         };
@@ -378,10 +380,12 @@ impl Shard {
 
     fn coordinator_outcome(&mut self, number: i32, outcome: Outcome, now: Now) {
         let Some(host) = self.coordinators.get_mut(&number) else { return };
-        let Outcome { records, answers } = outcome;
+        let Outcome { records, answers, ordered } = outcome;
         if records.is_empty() {
-            for (asker, answer) in host.address(answers) {
-                self.reply(asker, Reply::Group(answer));
+            if let Some(answers) = host.hold(answers, ordered) {
+                for (asker, answer) in host.address(answers) {
+                    self.reply(asker, Reply::Group(answer));
+                }
             }
             return;
         }
@@ -428,32 +432,25 @@ impl Shard {
         }
     }
 
-    pub(super) fn coordinators_forget_topic(&mut self, topic: &str, now: Now) {
+    pub(super) fn coordinators_forget_topic(&mut self, topic: &str, id: TopicId, now: Now) {
         let numbers: Vec<i32> = self.coordinators.keys().copied().collect();
         for number in numbers {
             if let Some(host) = self.coordinators.get_mut(&number)
                 && host.phase == Phase::Active
             {
-                let outcome = host.machine.topic_deleted(topic, now);
+                let outcome = host.machine.topic_deleted(now, topic, id);
                 self.coordinator_outcome(number, outcome, now);
             }
         }
     }
 
-    pub(super) fn list_groups(
-        &mut self,
-        from: CoreId,
-        key: AskKey,
-        states: &[String],
-        types: &[String],
-        now: Now,
-    ) {
+    pub(super) fn list_groups(&mut self, from: CoreId, key: AskKey, states: &[String], types: &[String], now: Now) {
         let mut groups = Vec::new();
         for host in self.coordinators.values_mut() {
             match host.phase {
                 Phase::Active => {
                     let id = host.admit(from, key);
-                    let request = GroupRequest::list(states, types);
+                    let request = GroupRequest::List(ListRequest { states: states.to_vec(), types: types.to_vec() });
                     let outcome = host.machine.ask(now, id, request);
                     groups.extend(host.address(outcome.answers).into_iter().map(|(_, answer)| answer));
                 }
@@ -466,21 +463,24 @@ impl Shard {
 }
 
 fn coordinator_batch(records: &[CoordRecord], now: Now) -> Bytes {
-    let mut builder = BatchBuilder::new();
+    let mut builder = BatchBuilder::new(0);
     for record in records {
-        builder = builder.record(now.wall_ms, Some(record.key.clone()), record.value.clone());
+        builder.push(now.wall_ms, Some(&record.key), record.value.as_deref());
     }
-    builder.build()
+    builder.finish()
 }
 
-/// Visits the whole batches of what a log's read brought.
+/// Visits the batches of what a log's read brought.
 fn for_each_batch(
     data: &ReadData,
-    mut visit: impl FnMut(&Bytes, &crate::batch::header::BatchHeader) -> Result<(), String>,
+    mut visit: impl FnMut(&Bytes, &BatchHeader) -> Result<(), String>,
 ) -> Result<(), String> {
-    let joined = data.joined();
-    let mut batches = walk(&joined);
-    for (range, header) in batches.by_ref() {
+    // A batch may lie across two parts.
+    let joined = match data.parts.as_slice() {
+        [one] => one.clone(),
+        parts => Bytes::from(parts.concat()),
+    };
+    for (range, header) in walk(&joined) {
         visit(&joined.slice(range), &header)?;
     }
     Ok(())

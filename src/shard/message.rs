@@ -21,22 +21,44 @@ pub type AskKey = u64;
 pub enum Message {
     /// `seen`: how far the asker's picture goes; an owner that is behind answers once it has caught up, so that a client
     /// never hears of a partition that its owner does not know yet.
-    Ask { key: AskKey, seen: i64, ask: Ask },
-    Reply { key: AskKey, reply: Reply },
+    Ask {
+        key: AskKey,
+        seen: i64,
+        ask: Ask,
+    },
+    Reply {
+        key: AskKey,
+        reply: Reply,
+    },
     /// The asker no longer waits: drop what is parked for the key, answer nothing.
-    Forget { key: AskKey },
+    Forget {
+        key: AskKey,
+    },
     /// Committed metadata up to offset `end` (exclusive), from the controller's core to every core, in order.
-    Committed { end: i64, records: Arc<Vec<Record>> },
+    Committed {
+        end: i64,
+        records: Arc<Vec<Record>>,
+    },
     /// The sender's picture includes everything below `end`.
-    Applied { end: i64 },
+    Applied {
+        end: i64,
+    },
     /// The log folder failed: nothing in it is written or read any more.
-    FolderOffline { reason: String },
+    FolderOffline {
+        reason: String,
+    },
     /// The sender has closed its logs: what the checkpoint files of the data folder say of them.
-    LogsClosed { checkpoints: Vec<LogCheckpoint>, clean: bool },
+    LogsClosed {
+        checkpoints: Vec<LogCheckpoint>,
+        clean: bool,
+    },
     /// What core 0 found in the data folder at start; comes before the first [`Message::Committed`].
     Folder(Arc<FolderFacts>),
     /// New log start offsets, to be kept in the folder's checkpoint before they are answered.
-    KeepLogStarts { key: AskKey, starts: Vec<LogStart> },
+    KeepLogStarts {
+        key: AskKey,
+        starts: Vec<LogStart>,
+    },
 }
 
 /// What the data folder held when the node started.
@@ -72,7 +94,10 @@ pub struct LogStart {
 #[derive(Debug)]
 pub enum Ask {
     /// Append one batch to each of some partitions; `quiet` (acks=0) wants no reply.
-    Produce { items: Vec<ProduceItem>, quiet: bool },
+    Produce {
+        items: Vec<ProduceItem>,
+        quiet: bool,
+    },
     Fetch(FetchAsk),
     /// Reply once with [`Reply::News`] when one of the partitions has something new to say.
     Watch(Vec<WatchItem>),
@@ -80,9 +105,15 @@ pub enum Ask {
     EpochEnds(Vec<EpochQuery>),
     DeleteRecords(Vec<DeleteQuery>),
     /// To the coordinator of `__consumer_offsets` partition `partition`.
-    Group { partition: i32, request: GroupRequest },
+    Group {
+        partition: i32,
+        request: GroupRequest,
+    },
     /// The groups of every coordinator on the asked core.
-    ListGroups { states: Vec<String>, types: Vec<String> },
+    ListGroups {
+        states: Vec<String>,
+        types: Vec<String>,
+    },
     /// To the controller.
     Control(Command),
 }
@@ -124,6 +155,8 @@ pub enum PartitionError {
     /// More is waiting to be written than the limit allows; nothing was appended.
     Busy,
     CorruptOnDisk,
+    /// The log does not take the batch although it was validated.
+    Rejected,
     /// The coordinator of the partition is not loaded.
     Loading,
     /// The ask was cut off by the end of the node.

@@ -19,18 +19,21 @@ mod offsets;
 mod produce;
 mod reads;
 mod stop;
+mod tail_budget;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::ids::{CoreId, TopicId, TopicPartition};
+use crate::base::ids::{CoreId, NodeId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
-use crate::coord::Coordinator;
+use crate::coord::{Coordinator, GroupSettings};
 use crate::log::FileSlots;
+use crate::meta::controller::Bootstrap;
 use crate::meta::image::Image;
-use crate::meta::settings::{BrokerSettings, TopicSettings};
+use crate::meta::record::EndpointRecord;
+use crate::meta::settings::{BrokerSettings, TimestampType, TopicSettings};
 use crate::port::disk::DiskResult;
 use crate::port::turn::Token;
 
@@ -39,12 +42,13 @@ use coordinator_host::CoordinatorHost;
 use fetch::{FetchJob, Watch};
 use folder::Folder;
 use io::{DiskAsker, DiskDesk};
-use message::{Ask, AskKey, FolderFacts, LogCheckpoint, Message, PartitionError, Reply};
+use message::{Ask, AskKey, FolderFacts, Message, PartitionError, Reply};
 use offsets::{DeleteJob, OffsetJob};
 use partition::Partition;
 use produce::ProduceJob;
 use reads::Reads;
 use route::Route;
+use tail_budget::TailBudget;
 
 /// What a shard tells people; flows out only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,52 @@ pub enum Notice {
     FolderOffline { reason: String },
     /// The node cannot start.
     StartFailed { reason: String },
+    /// Every log is closed as a clean start wants it; told by core 0.
+    StoppedClean,
+}
+
+/// Where clients of one listener reach this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub listener: String,
+    pub host: String,
+    pub port: u16,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    pub node_id: NodeId,
+    pub cluster_id: String,
+    pub directory_id: Uuid,
+    /// Random, new for each start.
+    pub incarnation: Uuid,
+    /// The first is the one told to clients.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl NodeFacts {
+    /// The name of the listener that clients use.
+    pub fn client_listener(&self) -> &str {
+        self.endpoints.first().map_or("PLAINTEXT", |endpoint| &endpoint.listener)
+    }
+
+    /// What the node tells the controller at its start; `next_offset` is where the metadata log goes on.
+    fn bootstrap(&self, next_offset: i64) -> Bootstrap {
+        let endpoints = self.endpoints.iter().map(|endpoint| EndpointRecord {
+            name: endpoint.listener.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            security_protocol: 0,
+        });
+        Bootstrap {
+            next_offset,
+            incarnation: self.incarnation,
+            endpoints: endpoints.collect(),
+            controller_endpoints: Vec::new(),
+            log_dirs: vec![self.directory_id],
+        }
+    }
 }
 
 /// What a shard needs to know about its node.
@@ -65,6 +115,7 @@ pub struct ShardConfig {
     pub core: CoreId,
     pub cores: u16,
     pub settings: Rc<BrokerSettings>,
+    pub node: Rc<NodeFacts>,
     /// The node was stopped cleanly.
     pub clean_start: bool,
     pub seed: u64,
@@ -85,6 +136,7 @@ pub struct Shard {
     pub applied_end: i64,
     facts: Arc<FolderFacts>,
     folder_offline: bool,
+    serving: bool,
     partitions: Slots<Partition>,
     by_id: BTreeMap<TopicPartition, Key>,
     topic_settings: BTreeMap<TopicId, TopicSettings>,
@@ -92,6 +144,7 @@ pub struct Shard {
     dirty: Vec<Key>,
     /// When each log wants to be looked at again.
     log_timers: BTreeSet<(Mono, Key)>,
+    tail_cache: TailBudget,
     produce_jobs: Slots<ProduceJob>,
     fetch_jobs: Slots<FetchJob>,
     offset_jobs: Slots<OffsetJob>,
@@ -118,7 +171,7 @@ pub struct Shard {
 impl Shard {
     /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
     pub fn new(config: ShardConfig, now: Now) -> Shard {
-        let mut desk = DiskDesk::new(FileSlots::new(config.files_max));
+        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max));
         let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, &mut desk));
         Shard {
             image: Image::default(),
@@ -126,12 +179,14 @@ impl Shard {
             applied_end: 0,
             facts: Arc::default(),
             folder_offline: false,
+            serving: false,
             partitions: Slots::default(),
             by_id: BTreeMap::new(),
             topic_settings: BTreeMap::new(),
             desk,
             dirty: Vec::new(),
             log_timers: BTreeSet::new(),
+            tail_cache: TailBudget::new(config.tail_cache_bytes),
             produce_jobs: Slots::default(),
             fetch_jobs: Slots::default(),
             offset_jobs: Slots::default(),
@@ -149,10 +204,14 @@ impl Shard {
             stopped: false,
             outgoing: Vec::new(),
             notices: Vec::new(),
-            retain_at: now.mono.plus_ms(config.settings.log_retention_check_interval_ms.max(1) as u64),
+            retain_at: now.mono.plus_ms(config.settings.retention_check_interval_ms.max(1)),
             events: Vec::new(),
             config,
         }
+    }
+
+    pub fn node(&self) -> &NodeFacts {
+        &self.config.node
     }
 
     pub fn settings(&self) -> &Rc<BrokerSettings> {
@@ -282,6 +341,7 @@ impl Shard {
             }
             self.rearm(*key);
         }
+        self.keep_tail_cache_budget();
         // Keeps its memory for the next turn.
         self.dirty = dirty;
         self.dirty.clear();
@@ -304,7 +364,7 @@ impl Shard {
     }
 
     fn is_log_append_time(&self, topic: TopicId) -> bool {
-        self.topic_settings.get(&topic).is_some_and(|settings| settings.log_append_time)
+        self.topic_settings.get(&topic).is_some_and(|settings| settings.timestamp_type == TimestampType::LogAppendTime)
     }
 
     fn send(&mut self, to: CoreId, message: Message) {
@@ -335,6 +395,21 @@ impl Shard {
     /// A coordinator machine with this node's settings.
     fn new_coordinator(&self, partition: i32) -> Coordinator {
         let seed = self.config.seed ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Coordinator::new(self.config.settings.group_settings(), seed)
+        Coordinator::new(group_settings(&self.config.settings), seed)
+    }
+}
+
+/// What a coordinator needs of the broker's settings.
+fn group_settings(settings: &BrokerSettings) -> GroupSettings {
+    let ms = |ms: u64| i32::try_from(ms).unwrap_or(i32::MAX);
+    GroupSettings {
+        min_session_timeout_ms: ms(settings.group_session_timeout_min_ms),
+        max_session_timeout_ms: ms(settings.group_session_timeout_max_ms),
+        initial_rebalance_delay_ms: settings.group_initial_rebalance_delay_ms,
+        group_max_size: settings.group_size_max as usize,
+        offset_metadata_max_bytes: settings.offset_metadata_max_bytes as usize,
+        offsets_retention_ms: i64::try_from(settings.offsets_retention_ms).unwrap_or(i64::MAX),
+        offsets_retention_check_interval_ms: settings.offsets_retention_check_interval_ms,
+        ..GroupSettings::default()
     }
 }

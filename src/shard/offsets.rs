@@ -73,6 +73,7 @@ impl Shard {
         };
         match self.desk.with_log(key, |out| log.find_time(id, target, upper, out)) {
             TimeOutcome::Ready(point) => Some(Ok(found(point))),
+            TimeOutcome::Unavailable => Some(Err(PartitionError::Storage)),
             TimeOutcome::Pending => {
                 self.reads.put(key, id.0, ReadFor::Offset { job, slot: query.slot });
                 None
@@ -156,7 +157,9 @@ impl Shard {
             return Err(PartitionError::OffsetOutOfRange);
         }
         let log = &mut partition.log;
-        self.desk.with_log(key, |out| log.delete_records(before, now, out)).map_err(|_| PartitionError::OffsetOutOfRange)
+        self.desk
+            .with_log(key, |out| log.delete_records(before, now, out))
+            .map_err(|_| PartitionError::OffsetOutOfRange)
     }
 
     /// Core 0 has kept the log start offsets of a DeleteRecords.

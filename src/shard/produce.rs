@@ -63,9 +63,10 @@ impl Shard {
         if header.has_producer() {
             match partition.log.producers().check(&header) {
                 Ok(Verdict::Append) => {}
-                Ok(Verdict::Duplicate { base_offset, last_offset, .. }) => {
+                Ok(Verdict::Duplicate { base_offset, last_offset, timestamp }) => {
                     let log_start = partition.log.start_offset();
-                    return Ok((key, last_offset + 1, Produced { base_offset, log_append_time: -1, log_start }));
+                    let log_append_time = if log_append_time { timestamp } else { -1 };
+                    return Ok((key, last_offset + 1, Produced { base_offset, log_append_time, log_start }));
                 }
                 Err(error) => return Err(sequence_error(error)),
             }
@@ -74,11 +75,16 @@ impl Shard {
             return Err(PartitionError::NoSpace);
         }
         let epoch = partition.leader.epoch();
-        let stamp = if log_append_time { Some(now.wall_ms) } else { None };
-        let appended = partition.log.append(&item.batch, epoch, stamp, now).map_err(append_error)?;
+        let log = &mut partition.log;
+        let appended = if log_append_time {
+            log.append_log_append_time(&item.batch, epoch, now)
+        } else {
+            log.append(&item.batch, epoch, now)
+        };
+        let appended = appended.map_err(append_error)?;
         let produced = Produced {
             base_offset: appended.base_offset,
-            log_append_time: stamp.unwrap_or(-1),
+            log_append_time: appended.log_append_time_ms,
             log_start: partition.log.start_offset(),
         };
         self.mark_dirty(key);
@@ -113,6 +119,9 @@ pub(super) fn append_error(error: AppendError) -> PartitionError {
         AppendError::TooLargeForSegment => PartitionError::TooLargeForSegment,
         AppendError::Full => PartitionError::Busy,
         AppendError::NoSpace => PartitionError::NoSpace,
+        AppendError::NotReady => PartitionError::Loading,
+        // The batch was validated, so these say that the log and the validation disagree.
+        AppendError::Invalid | AppendError::OutOfOrder | AppendError::OffsetsExhausted => PartitionError::Rejected,
         AppendError::Offline => PartitionError::Storage,
     }
 }
@@ -121,5 +130,6 @@ fn sequence_error(error: SequenceError) -> PartitionError {
     match error {
         SequenceError::OutOfOrder { .. } => PartitionError::OutOfOrderSequence,
         SequenceError::StaleEpoch { .. } => PartitionError::InvalidProducerEpoch,
+        SequenceError::NotInTransaction | SequenceError::CoordinatorFenced { .. } => PartitionError::InvalidTxnState,
     }
 }

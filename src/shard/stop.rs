@@ -95,6 +95,9 @@ impl Shard {
 
     pub(super) fn finished(&mut self) {
         self.stopped = true;
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
+            self.notices.push(super::Notice::StoppedClean);
+        }
     }
 
     /// This core was asked to stop.
@@ -105,10 +108,5 @@ impl Shard {
     /// Everything is on disk, nothing is left to do.
     pub fn is_stopped(&self) -> bool {
         self.stopped && self.desk.in_flight() == 0
-    }
-
-    /// The stop left everything as a clean start wants it; true on core 0 only.
-    pub fn stopped_clean(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| stopping.closed_cores > 0 && stopping.all_clean)
     }
 }

@@ -29,7 +29,8 @@ pub struct FeatureRange {
 /// A broker joins the cluster or comes back (api key 0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterBrokerRecord {
-    /// Record version 0 to 4: 1 `in_controlled_shutdown`, 2 `is_migrating_zk_broker`, 3 `log_dirs`, 4 `cordoned_log_dirs`.
+    /// Record version 0 to 4: 1 adds `in_controlled_shutdown`, 2 `is_migrating_zk_broker`, 3 `log_dirs`,
+    /// 4 `cordoned_log_dirs`.
     pub version: u16,
     pub broker: i32,
     pub is_migrating_zk_broker: bool,

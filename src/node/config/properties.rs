@@ -20,6 +20,16 @@ pub enum Origin {
     CommandLine,
 }
 
+impl Origin {
+    /// Without the file's name, where it is clear which file is meant.
+    pub fn short(&self) -> String {
+        match self {
+            Origin::File { line, .. } => format!("line {line}"),
+            Origin::CommandLine => "command line".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

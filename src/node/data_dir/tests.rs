@@ -1,3 +1,5 @@
+//! The states a data folder can be found in, and that only ours are ever written to.
+
 use super::*;
 
 const NODE: NodeId = NodeId(1);

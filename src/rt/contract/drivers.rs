@@ -92,5 +92,6 @@ cases! {
     net::ids_are_never_given_twice,
     failures::a_panic_ends_the_process_in_order,
     failures::a_core_that_does_not_stop_after_a_failure_is_left_behind,
+    failures::accepting_rests_while_descriptors_are_short,
     failures::what_cannot_start_says_why,
 }

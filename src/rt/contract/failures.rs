@@ -1,14 +1,21 @@
 //! What happens when a machine fails, or a driver cannot start.
 
-use std::net::TcpListener;
+#![allow(unsafe_code, reason = "limits of the process and a socket without a connection yet")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Acting;
 use super::drivers::Real;
+use super::net::{echo, serve, stop};
 use crate::base::ids::CoreId;
 use crate::base::time::Now;
 use crate::port::turn::{Effects, Inputs, NextWake};
-use crate::rt::{RunError, StartError, run};
+use crate::rt::{DriverKind, RunError, StartError, probe, run, sys};
 
 /// Runs two cores, of which the second panics; the first heeds the wish to stop or does not.
 fn run_with_a_panic(real: &Real, heeds: bool) -> (Result<(), RunError>, Duration) {
@@ -71,4 +78,90 @@ pub fn what_cannot_start_says_why(real: &Real) {
         Err(StartError::Listen { address: named, .. }) => assert_eq!(named, address),
         other => panic!("expected an address in use, got {other:?}"),
     }
+}
+
+/// Without descriptors accepting rests instead of spinning, and goes on once there are some again. The limit concerns
+/// the whole process, so the case runs in one of its own.
+pub fn accepting_rests_while_descriptors_are_short(real: &Real) {
+    let program = std::env::current_exe().expect("own path");
+    let case = match real.0 {
+        DriverKind::Posix => "rt::contract::failures::short_of_descriptors_on_posix",
+        DriverKind::Uring => "rt::contract::failures::short_of_descriptors_on_uring",
+    };
+    let output = Command::new(program).args(["--exact", case, "--ignored", "--nocapture"]).output().expect("run");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "changes a limit of its process: run by the case above"]
+fn short_of_descriptors_on_posix() {
+    short_of_descriptors(&Real(DriverKind::Posix));
+}
+
+#[test]
+#[ignore = "changes a limit of its process: run by the case above"]
+fn short_of_descriptors_on_uring() {
+    if probe::uring().is_ok() {
+        short_of_descriptors(&Real(DriverKind::Uring));
+    }
+}
+
+fn limit_descriptors(count: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid rlimit to write to.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    limit.rlim_cur = count.min(limit.rlim_max);
+    // SAFETY: a valid rlimit to read from.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+fn cpu_time() -> Duration {
+    // SAFETY: all zeros is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid rusage to write to.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) }, 0);
+    let part = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    part(usage.ru_utime) + part(usage.ru_stime)
+}
+
+/// A socket made before descriptors run short, connected after.
+fn connect_later(socket: &OwnedFd, address: SocketAddr) {
+    let SocketAddr::V4(address) = address else { panic!("an IPv4 address was asked for") };
+    let raw = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: an address of the announced size.
+    let result = unsafe {
+        let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), len)
+    };
+    sys::check(result).expect("connect");
+}
+
+fn short_of_descriptors(real: &Real) {
+    // Before the start: an accept that is armed keeps the limit it was armed under.
+    limit_descriptors(200);
+    let (_folder, running) = serve(real, 1, 100, echo);
+    // SAFETY: no pointers are involved.
+    let socket = sys::own(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) });
+    let hoard: Vec<OwnedFd> = std::iter::from_fn(|| sys::duplicate(socket.as_raw_fd()).ok()).collect();
+    assert!(!hoard.is_empty());
+    let before = cpu_time();
+    connect_later(&socket, running.local_addrs()[0]);
+    thread::sleep(Duration::from_millis(600));
+    let used = cpu_time() - before;
+    assert!(used < Duration::from_millis(300), "accepting spins: {used:?} of CPU in 600 ms");
+    assert_eq!(running.connections_open(), 0, "there was no descriptor for it");
+    drop(hoard);
+    let mut client = TcpStream::from(socket);
+    client.set_read_timeout(Some(Duration::from_secs(20))).expect("time-out");
+    client.write_all(b"hello").expect("write");
+    let mut back = [0; 5];
+    client.read_exact(&mut back).expect("served once there are descriptors again");
+    assert_eq!(&back, b"hello");
+    stop(running);
 }

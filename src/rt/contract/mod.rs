@@ -1,8 +1,8 @@
 //! The contract of a driver, as cases that every driver must pass, the simulated one included: each case builds small
 //! machines, has a [`Rig`] run them, and panics with a sentence when something is not as `port` promises.
 //!
-//! `disk` and `turns` need nothing but the rig. `net` and `failures` speak real TCP to the driver and break it, so they are
-//! for the real ones.
+//! `disk` and `turns` need nothing but the rig. `net` and `failures` speak real TCP to the driver and break it, so they
+//! are for the real ones.
 
 pub mod disk;
 pub mod turns;
@@ -22,7 +22,8 @@ use crate::port::turn::{Effects, Inputs, Machine, NextWake};
 
 /// A way to run machines until all have stopped, in a fresh, empty data folder each time.
 pub trait Rig {
-    /// Panics when a machine does, or when the run does not end. `stop_after_ms`: ask to stop that long after the start.
+    /// Panics when a machine does, or when the run does not end. `stop_after_ms`: ask to stop that long after the
+    /// start.
     fn run<M: Machine>(
         &self,
         cores: u16,

@@ -40,8 +40,8 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// A ring as the driver wants it, and whether it defers completions; `EINVAL` from a kernel older than 6.1 falls back to
-/// what 6.0 knows.
+/// A ring as the driver wants it, and whether it defers completions; `EINVAL` from a kernel older than 6.1 falls back
+/// to what 6.0 knows.
 pub fn build() -> io::Result<(IoUring, bool)> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_single_issuer().setup_taskrun_flag();
@@ -114,7 +114,8 @@ impl Ring {
     /// Registers memory that operations will read from; false when the locked-memory limit says no.
     ///
     /// # Safety
-    /// The memory must stay as it is while the ring lives, or be pages that nobody else is given (the kernel pins them).
+    /// The memory must stay as it is while the ring lives, or be pages that nobody else is given (the kernel pins
+    /// them).
     pub unsafe fn register_buffer(&self, slice: libc::iovec) -> bool {
         // SAFETY: promised by the caller.
         match unsafe { self.ring.submitter().register_buffers(&[slice]) } {

@@ -199,8 +199,8 @@ impl Uring {
         let Flight::Send { conn, send } = self.flights.get_mut(key) else { unreachable!("key of a send") };
         let Some(entry) = self.conns.get_mut(*conn) else { unreachable!("connections outlive their operations") };
         let prepared = send_entry(entry.target(), send).user_data(key);
-        // SAFETY: the parts, the slices and the header are on the heap, owned by `send`, which stays in the flight table
-        // until the completion.
+        // SAFETY: the parts, the slices and the header are on the heap, owned by `send`, which stays in the flight
+        // table until the completion.
         unsafe { self.ring.push(prepared) };
     }
 

@@ -1,0 +1,14 @@
+//! Kataract's own broker settings.
+
+use super::settings;
+
+settings! { KATARACT, "Settings that only this broker knows.";
+    "kataract.cores" Int "0" (Range(0, 128)) ReadOnly yes []
+        "Cores the broker uses, one engine each; 0 means all the machine offers.";
+    "kataract.driver" String "auto" (OneOf(&["auto", "uring", "posix"])) ReadOnly yes []
+        "How cores reach disk and network; auto takes io_uring where the system allows it.";
+    "kataract.memory.bytes" Long "0" (Min(0)) ReadOnly yes []
+        "Memory for buffers and caches of all cores together, bytes; 0 means a share of the machine's.";
+    "kataract.log.durability" String "stable" (OneOf(&["stable", "page-cache"])) ReadOnly yes []
+        "Whether acknowledged records are on stable storage, or only in the page cache as with Kafka.";
+}
