@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::base::ids::{CoreId, TopicPartition};
 use crate::batch::header::BatchHeader;
+use crate::batch::patch;
 use crate::batch::validate::{ClientRules, check_client_batch};
 use crate::meta::settings::{TimestampType, TopicSettings};
 use crate::shard::message::{Ask, ProduceItem, Reply};
@@ -89,9 +90,8 @@ fn sort_out(ctx: &Ctx<'_>, request: ProduceRequest, gather: &mut ProduceGather) 
                 (None, ..) | (_, _, None) => response.error = unknown,
                 (Some(_), None, _) => response.error = ErrorCode::UnknownTopicOrPartition,
                 (Some(partition), Some(core), Some(settings)) => {
-                    let batch = data.records.unwrap_or_default();
-                    match check(ctx, &batch, settings) {
-                        Ok(()) => {
+                    match check(ctx, data.records.unwrap_or_default(), settings) {
+                        Ok(batch) => {
                             let slot = gather.items.len() as u32;
                             by_owner.entry(core).or_default().push(ProduceItem { slot, partition, batch });
                         }
@@ -112,7 +112,8 @@ fn sort_out(ctx: &Ctx<'_>, request: ProduceRequest, gather: &mut ProduceGather) 
 
 type BatchError = (ErrorCode, Option<String>, Vec<RecordError>);
 
-fn check(ctx: &Ctx<'_>, batch: &Bytes, settings: &TopicSettings) -> Result<(), BatchError> {
+/// The batch as it is to be appended: as sent, unless the client was wrong about its largest timestamp.
+fn check(ctx: &Ctx<'_>, batch: Bytes, settings: &TopicSettings) -> Result<Bytes, BatchError> {
     let rules = ClientRules {
         max_batch_bytes: settings.max_message_bytes as usize,
         compacted: settings.cleanup_compact,
@@ -122,12 +123,18 @@ fn check(ctx: &Ctx<'_>, batch: &Bytes, settings: &TopicSettings) -> Result<(), B
         now_ms: ctx.now.wall_ms,
         zstd_allowed: ctx.head.api_version >= ZSTD_VERSION,
     };
-    let header: BatchHeader = check_client_batch(batch, &rules).map_err(refusal)?;
+    let header: BatchHeader = check_client_batch(&batch, &rules).map_err(refusal)?;
     if header.is_transactional() {
         let message = "this version has no transaction coordinator".to_string();
         return Err((ErrorCode::InvalidTxnState, Some(message), Vec::new()));
     }
-    Ok(())
+    let sent = BatchHeader::parse(&batch);
+    if sent.is_some_and(|sent| sent.max_timestamp == header.max_timestamp) {
+        return Ok(batch);
+    }
+    let mut corrected = batch.to_vec();
+    patch::correct_max_timestamp(&mut corrected, &header);
+    Ok(Bytes::from(corrected))
 }
 
 impl ProduceGather {

@@ -50,6 +50,10 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Read records and print them
     Consume(ConsumeArgs),
+    /// Print files of a data folder and say what is corrupt
+    DumpLog(DumpLogArgs),
+    /// Say what this host offers: kernel, io_uring, direct I/O, the cost of a sync
+    Probe(ProbeArgs),
 }
 
 /// Where settings come from; shared by `start` and `format`.
@@ -200,6 +204,23 @@ pub struct ConsumeArgs {
     /// Stop when every partition has been read to its end
     #[arg(short, long)]
     pub exit_at_end: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DumpLogArgs {
+    /// Segments, indexes, snapshots, checkpoints; or folders of them
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub paths: Vec<PathBuf>,
+    /// Show the records inside batches and the entries of indexes
+    #[arg(short, long)]
+    pub records: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ProbeArgs {
+    /// The folder to measure in; a small file is made there and removed
+    #[arg(long, value_name = "FOLDER", default_value = "./kataract-data")]
+    pub data: PathBuf,
 }
 
 /// `KEY=VALUE`; the value may be empty and may hold `=`.

@@ -46,7 +46,7 @@ impl Quiet {
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" || facility == "ERROR" {
-            // "[thrd:...]: 127.0.0.1:1/bootstrap: Connect to ... failed: Connection refused (after 0ms in state CONNECT)"
+            // "[thrd:x]: host:port/bootstrap: Connect to host:port failed: Connection refused (after 0ms in state y)"
             let told = message.split_once("]: ").map_or(message, |(_, rest)| rest);
             self.complain(told.split(" (after ").next().unwrap_or(told));
         }
@@ -110,10 +110,21 @@ pub fn observer(client: &ClientArgs) -> Result<BaseConsumer<Quiet>, Failure> {
 /// Asks for metadata: of one topic or of all. The first call of every command, so it is the one that finds no broker.
 pub fn metadata(consumer: &BaseConsumer<Quiet>, client: &ClientArgs, topic: Option<&str>) -> Result<Metadata, Failure> {
     consumer.fetch_metadata(topic, answer_timeout(client)).map_err(|error| {
-        // The library's log waits in its queue until somebody polls; the reason of the failure is in it.
-        let _nothing_is_subscribed = consumer.poll(Duration::ZERO);
+        hear(consumer.context(), |wait| {
+            let _nothing_is_subscribed = consumer.poll(wait);
+        });
         broker_failure(&error, "the cluster's metadata", consumer.context(), client)
     })
+}
+
+/// The library's log waits in its queue until somebody polls, and the reason of a failure is in it: polls for a moment.
+pub fn hear(quiet: &Quiet, mut poll: impl FnMut(Duration)) {
+    for _ in 0..10 {
+        poll(Duration::from_millis(20));
+        if quiet.last_complaint().is_some() {
+            return;
+        }
+    }
 }
 
 /// The failure of a step: what was asked, and [`explain`]. A missing broker needs no step to be understood.
@@ -161,7 +172,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on this thread for an answer that arrives on one of the library's threads; the request carries its own time-out.
+/// Waits on this thread for an answer that arrives on one of the library's; the request carries its own time-out.
 pub fn wait<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);

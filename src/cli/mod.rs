@@ -7,8 +7,10 @@ pub mod args;
 pub mod banner;
 pub mod client;
 pub mod consume;
+pub mod dump_log;
 pub mod format;
 pub mod output;
+pub mod probe;
 pub mod produce;
 pub mod start;
 pub mod time_text;
@@ -52,5 +54,7 @@ pub fn run(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
         Command::Topic(topic) => topic::run(&args.client, topic, out),
         Command::Produce(produce) => produce::run(&args.client, produce, out),
         Command::Consume(consume) => consume::run(&args.client, consume, out),
+        Command::DumpLog(dump) => dump_log::run(dump, out),
+        Command::Probe(probe) => probe::run(probe, out),
     }
 }

@@ -133,10 +133,12 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for part in bytes.utf8_chunks() {
         for symbol in part.valid().chars() {
-            if symbol.is_control() && symbol != '\t' {
-                text.extend(symbol.escape_default());
-            } else {
-                text.push(symbol);
+            match symbol {
+                '\t' => text.push(symbol),
+                '\n' | '\r' => text.extend(symbol.escape_default()),
+                '\0'..='\x7f' if symbol.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(symbol))),
+                _ if symbol.is_control() => text.extend(symbol.escape_default()),
+                _ => text.push(symbol),
             }
         }
         for byte in part.invalid() {
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_escaped_for_people_and_base64_for_programs() {
-        assert_eq!(printable(b"a\xffb\x1b[0m"), "a\\xffb\\u{1b}[0m");
+        assert_eq!(printable(b"a\xffb\x1b[0m\n"), "a\\xffb\\x1b[0m\\n");
         let mut object = serde_json::Map::new();
         insert_bytes(&mut object, "key", None);
         insert_bytes(&mut object, "value", Some(b"\xff"));

@@ -135,8 +135,7 @@ fn connect(client: &ClientArgs, args: &ProduceArgs) -> Result<Connection, Failur
     let quiet = &connection.0.context().quiet;
     let metadata =
         connection.0.client().fetch_metadata(Some(&args.topic), client::answer_timeout(client)).map_err(|error| {
-            // Lets the library tell its log, which holds the reason.
-            connection.0.poll(Duration::ZERO);
+            client::hear(quiet, |wait| connection.0.poll(wait));
             client::broker_failure(&error, &format!("topic {}", args.topic), quiet, client)
         })?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());

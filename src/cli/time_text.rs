@@ -47,7 +47,9 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
         return text.parse().map_err(|_| format!("'{text}' is too large for milliseconds since 1970"));
     }
     parse_iso(text).ok_or_else(|| {
-        format!("'{text}' is no time: write 2026-11-21T05:43:21Z (UTC unless an offset like +01:00 follows) or ms since 1970")
+        format!(
+            "'{text}' is no time: write 2026-11-21T05:43:21Z (UTC unless +01:00 or the like follows) or ms since 1970"
+        )
     })
 }
 

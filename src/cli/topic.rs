@@ -202,7 +202,8 @@ fn describe_json(
         .map(|(partition, offsets)| {
             json!({
                 "partition": partition.id(), "leader": partition.leader(), "replicas": partition.replicas(),
-                "isr": partition.isr(), "earliest": offsets.map(|(low, _)| low), "latest": offsets.map(|(_, high)| high),
+                "isr": partition.isr(), "earliest": offsets.map(|(low, _)| low),
+                "latest": offsets.map(|(_, high)| high),
             })
         })
         .collect();

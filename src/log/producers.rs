@@ -228,11 +228,11 @@ impl ProducerStates {
             }
             return Ok(Verdict::Append);
         };
-        if header.producer_epoch == state.epoch {
-            if let Some(batch) = state.duplicate(header) {
-                let (base_offset, last_offset) = (batch.first_offset(), batch.last_offset);
-                return Ok(Verdict::Duplicate { base_offset, last_offset, timestamp: batch.timestamp });
-            }
+        if header.producer_epoch == state.epoch
+            && let Some(batch) = state.duplicate(header)
+        {
+            let (base_offset, last_offset) = (batch.first_offset(), batch.last_offset);
+            return Ok(Verdict::Duplicate { base_offset, last_offset, timestamp: batch.timestamp });
         }
         if header.producer_epoch < state.epoch {
             return Err(SequenceError::StaleEpoch { epoch: header.producer_epoch, current: state.epoch });

@@ -1,9 +1,9 @@
 //! Configuration of a node: Kafka's property file, the command line's settings and the defaults, checked and typed.
 //!
-//! The table of settings and the typed [`BrokerSettings`] are the controller's (`meta::settings`), because dynamic changes
-//! are judged by them too; this file adds what only a process has: files and lines, the folder, the host's name, cores and
-//! driver. Nothing is ignored silently: an unknown key is an error that names the nearest known one, a key of Kafka's that
-//! this version does not honour is a warning, and what would be dangerous to ignore is refused.
+//! The table of settings and the typed [`BrokerSettings`] are the controller's (`meta::settings`), because dynamic
+//! changes are judged by them too; this file adds what only a process has: files and lines, the folder, the host's
+//! name, cores and driver. Nothing is ignored silently: an unknown key is an error that names the nearest known one, a
+//! key of Kafka's that this version does not honour is a warning, and what would be dangerous to ignore is refused.
 
 mod properties;
 
@@ -18,7 +18,7 @@ use crate::meta::settings::{
     Allowed, BrokerSettings, KeyKind, Kind, Listener, Setting, SettingError, broker_key, broker_setting,
 };
 
-/// What a node gets that is told nothing: a loopback listener, a folder here, and for the topics of the coordinators the
+/// What a node gets that is told nothing: a loopback listener, a folder here, and for the coordinators' topics the
 /// number of replicas that a single node can have (Kafka's defaults are for three).
 const DEFAULTS: [(&str, &str); 8] = [
     ("node.id", "1"),

@@ -18,14 +18,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::folder_lock::{FolderLock, LockError};
 use crate::base::ids::{NodeId, Uuid};
+use crate::log::checkpoint::{CLEAN_SHUTDOWN_FILE, decode_clean_shutdown, encode_clean_shutdown};
 
 const META_PROPERTIES: &str = "meta.properties";
 const META_PROPERTIES_TEMPORARY: &str = "meta.properties.tmp";
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CLEAN_SHUTDOWN_TEMPORARY: &str = ".kafka_cleanshutdown.tmp";
 const LOCK: &str = ".lock";
 /// What an empty folder may hold: our own lock, a format that was cut short, and what a fresh file system brings.
@@ -48,7 +46,7 @@ pub struct Identity {
 /// What the last clean stop left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanShutdown {
-    /// The broker epoch at that stop (KIP-966); `None` when the file does not say, as before Kafka 3.8.
+    /// The broker epoch at that stop (KIP-966); `None` when the file does not say, as before Kafka 4.0.
     pub broker_epoch: Option<i64>,
 }
 
@@ -175,36 +173,23 @@ impl DataDir {
         self.is_new
     }
 
-    /// Reads and removes the mark of a clean stop. Call it once, right before the logs may change; with `None` they need
-    /// recovery. The mark is gone for good (folder synced) when this returns.
+    /// Reads and removes the mark of a clean stop. Call it once, right before the logs may change; with `None` they
+    /// need recovery. The mark is gone for good (folder synced) when this returns.
     pub fn take_clean_shutdown(&self) -> Result<Option<CleanShutdown>, DataDirError> {
-        let path = self.path.join(CLEAN_SHUTDOWN);
+        let path = self.path.join(CLEAN_SHUTDOWN_FILE);
         let Some(bytes) = read_small(&path)? else { return Ok(None) };
         fs::remove_file(&path).map_err(|error| io_error(&path, "removing", &error))?;
         sync_folder(&self.path)?;
         // A mark that cannot be read is still a mark: only the epoch in it is unknown, as Kafka treats it too.
-        let epoch = serde_json::from_slice::<CleanShutdownFile>(&bytes).ok().map(|file| file.broker_epoch);
+        let epoch = decode_clean_shutdown(&String::from_utf8_lossy(&bytes)).unwrap_or(None);
         Ok(Some(CleanShutdown { broker_epoch: epoch.filter(|&epoch| epoch >= 0) }))
     }
 
     /// Marks a clean stop. Call it last: everything in the logs must be on stable storage before.
     pub fn mark_clean_shutdown(&self, broker_epoch: i64) -> Result<(), DataDirError> {
-        let file = CleanShutdownFile { version: 0, broker_epoch };
-        let bytes = serde_json::to_vec(&file).map_err(|error| DataDirError::Io {
-            path: self.path.join(CLEAN_SHUTDOWN),
-            doing: "encoding",
-            reason: error.to_string(),
-        })?;
-        replace_file(&self.path, CLEAN_SHUTDOWN_TEMPORARY, CLEAN_SHUTDOWN, &bytes)
+        let text = encode_clean_shutdown(broker_epoch);
+        replace_file(&self.path, CLEAN_SHUTDOWN_TEMPORARY, CLEAN_SHUTDOWN_FILE, text.as_bytes())
     }
-}
-
-/// The JSON of `.kafka_cleanshutdown` (Kafka 3.8 and later).
-#[derive(Serialize, Deserialize)]
-struct CleanShutdownFile {
-    version: i32,
-    #[serde(rename = "brokerEpoch")]
-    broker_epoch: i64,
 }
 
 /// A random id as Kafka makes them: version 4, not starting with `-` (which would look like a flag).
@@ -359,7 +344,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
     Ok(Some(bytes))
 }
 
-/// Writes a temporary file, syncs it, renames it, syncs the folder: after a power cut the old or the new content is there.
+/// Writes a temporary file, syncs it, renames it, syncs the folder: a power cut leaves the old or the new content.
 fn replace_file(folder: &Path, temporary: &str, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
     let (from, to) = (folder.join(temporary), folder.join(name));
     let mut file = File::create(&from).map_err(|error| io_error(&from, "making", &error))?;

@@ -1,9 +1,9 @@
 //! One process a data folder.
 //!
 //! The lock is an fcntl lock over the whole file, because that is what Kafka's FileLock takes: a broker of either kind
-//! keeps the other out, and the system can say which process holds it. Such a lock belongs to the process and is lost when
-//! *any* descriptor of the file is closed in it; so the set below keeps a second opening in this process away from the
-//! file altogether.
+//! keeps the other out, and the system can say which process holds it. Such a lock belongs to the process and is lost
+//! when *any* descriptor of the file is closed in it; so the set below keeps a second opening in this process away from
+//! the file altogether.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};

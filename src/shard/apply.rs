@@ -173,12 +173,8 @@ impl Shard {
             if name == OFFSETS_TOPIC {
                 self.coordinators.remove(&id.partition);
             }
-            if let Some(partition) = self.partitions.get_mut(*key) {
-                let log = &mut partition.log;
-                self.desk.with_log(*key, |out| log.delete(now, out));
-            }
             self.removal_of.insert(*key, end);
-            self.rearm(*key);
+            self.with_log(*key, now, |log, _, out, _| log.delete(out));
         }
         if let Some(folder) = &mut self.folder {
             folder.forget_topic(name);

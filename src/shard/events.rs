@@ -171,15 +171,7 @@ impl Shard {
             if let Some(partition) = self.partitions.get_mut(key) {
                 partition.wake_at = None;
             }
-            let mut events = std::mem::take(&mut self.events);
-            if let Some(partition) = self.partitions.get_mut(key) {
-                let log = &mut partition.log;
-                self.desk.with_log(key, |out| log.wake(now, out, &mut events));
-            }
-            for event in events.drain(..) {
-                self.log_event(key, event, now);
-            }
-            self.events = events;
+            self.with_log(key, now, |log, now, out, events| log.wake(now, out, events));
             self.mark_dirty(key);
         }
         if now.mono >= self.retain_at && !self.is_stopping() {
@@ -192,19 +184,10 @@ impl Shard {
     fn retain_all(&mut self, now: Now) {
         let keys: Vec<Key> =
             self.partitions.iter().filter(|(_, p)| p.ready && p.role != Role::Metadata).map(|(key, _)| key).collect();
-        let mut events = std::mem::take(&mut self.events);
         for key in keys {
-            if let Some(partition) = self.partitions.get_mut(key) {
-                let high_watermark = partition.leader.high_watermark();
-                let log = &mut partition.log;
-                self.desk.with_log(key, |out| log.retain(now, high_watermark, out, &mut events));
-            }
-            for event in events.drain(..) {
-                self.log_event(key, event, now);
-            }
-            self.rearm(key);
+            let Some(high_watermark) = self.partitions.get(key).map(|p| p.leader.high_watermark()) else { continue };
+            self.with_log(key, now, |log, now, out, events| log.retain(now, high_watermark, out, events));
         }
-        self.events = events;
     }
 
     /// Keeps what the core knows of a log as the log has it now: its timer, and its share of the tail cache.

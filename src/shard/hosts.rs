@@ -9,7 +9,7 @@ use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::batch::build::BatchBuilder;
-use crate::batch::control::{self, ControlRecord};
+use crate::batch::control::{self, ControlRecord, LeaderChange};
 use crate::batch::header::BatchHeader;
 use crate::batch::{records, walk};
 use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
@@ -168,13 +168,7 @@ impl Shard {
         partition.leader.begin_epoch(epoch);
         let loaded_end = partition.log.end_offset();
         let node = controller.node();
-        let voter = (node, Uuid::ZERO);
-        let change = ControlRecord::LeaderChange(control::LeaderChange {
-            version: 0,
-            leader: node,
-            voters: vec![voter],
-            granting_voters: vec![voter],
-        });
+        let change = ControlRecord::LeaderChange(LeaderChange::new(node, &[node], &[node]));
         let batch = control::quorum_batch(loaded_end, epoch, now.wall_ms, &[change]);
         if let Err(error) = partition.log.append(&batch, epoch, now) {
             let reason = format!("the metadata log refused an append: {error:?}");

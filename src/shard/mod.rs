@@ -29,7 +29,7 @@ use crate::base::ids::{CoreId, NodeId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
 use crate::coord::{Coordinator, GroupSettings};
-use crate::log::FileSlots;
+use crate::log::{FileSlots, LogEvent, LogOut, PartitionLog};
 use crate::meta::controller::Bootstrap;
 use crate::meta::image::Image;
 use crate::meta::record::EndpointRecord;
@@ -165,7 +165,7 @@ pub struct Shard {
     outgoing: Vec<(CoreId, Message)>,
     notices: Vec<Notice>,
     retain_at: Mono,
-    events: Vec<crate::log::LogEvent>,
+    events: Vec<LogEvent>,
 }
 
 impl Shard {
@@ -309,16 +309,7 @@ impl Shard {
     pub fn disk_done(&mut self, token: Token, result: DiskResult, now: Now) {
         match self.desk.asker(token) {
             Some(DiskAsker::Log(key, tag)) => {
-                let mut events = std::mem::take(&mut self.events);
-                if let Some(partition) = self.partitions.get_mut(key) {
-                    let log = &mut partition.log;
-                    self.desk.with_log(key, |out| log.complete(tag, result, now, out, &mut events));
-                }
-                for event in events.drain(..) {
-                    self.log_event(key, event, now);
-                }
-                self.events = events;
-                self.rearm(key);
+                self.with_log(key, now, |log, now, out, events| log.complete(tag, result, now, out, events));
             }
             Some(DiskAsker::Folder(id)) => {
                 let event = self.folder.as_mut().and_then(|folder| folder.complete(id, result, &mut self.desk));
@@ -328,6 +319,28 @@ impl Shard {
             }
             None => tracing::error!("the disk answered an operation that nobody asked for"),
         }
+    }
+
+    /// Lets a log act, and follows up what it tells.
+    fn with_log(
+        &mut self,
+        key: Key,
+        now: Now,
+        act: impl FnOnce(&mut PartitionLog, Now, &mut LogOut<'_>, &mut Vec<LogEvent>),
+    ) {
+        let mut events = std::mem::take(&mut self.events);
+        if let Some(partition) = self.partitions.get_mut(key) {
+            let log = &mut partition.log;
+            self.desk.with_log(key, |out| act(log, now, out, &mut events));
+        }
+        for event in events.drain(..) {
+            self.log_event(key, event, now);
+        }
+        // An event may have led to other logs' events; the larger list is the one worth keeping.
+        if self.events.capacity() < events.capacity() {
+            self.events = events;
+        }
+        self.rearm(key);
     }
 
     /// End of a turn: one write for each log that has something to write.

@@ -39,10 +39,7 @@ impl Shard {
         let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| p.ready).map(|(key, _)| key).collect();
         stopping.open.clone_from(&keys);
         for key in keys {
-            if let Some(partition) = self.partitions.get_mut(key) {
-                let log = &mut partition.log;
-                self.desk.with_log(key, |out| log.close(now, out));
-            }
+            self.with_log(key, now, |log, now, out, _| log.close(now, out));
         }
         self.stop_progress();
     }

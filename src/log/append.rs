@@ -1,0 +1,156 @@
+//! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up to
+//! date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
+
+use crate::base::time::Now;
+use crate::batch::patch;
+
+use super::finish::Finish;
+use super::head::Head;
+use super::seal::Place;
+use super::segment::{RollQuestion, Segment};
+use super::types::{AppendError, Appended, Durability};
+use super::{PartitionLog, Phase};
+
+/// What is written into the copy of a batch.
+#[derive(Clone, Copy, Debug)]
+enum Stamp {
+    /// The next offset and this leader epoch; the log append time as well.
+    Leader { epoch: i32, append_time_ms: Option<i64> },
+    /// Nothing: another log's leader has stamped it.
+    Follower,
+}
+
+impl PartitionLog {
+    /// Appends one batch as the leader: gives it the next offsets and `leader_epoch`. The batch was validated, and the
+    /// producer checked, before; on success all that is left to do for durability is [`PartitionLog::flush`].
+    ///
+    /// # Errors
+    /// Nothing has changed after any [`AppendError`].
+    pub fn append(&mut self, batch: &[u8], leader_epoch: i32, now: Now) -> Result<Appended, AppendError> {
+        self.append_stamped(batch, Stamp::Leader { epoch: leader_epoch, append_time_ms: None }, now)
+    }
+
+    /// The same under `message.timestamp.type=LogAppendTime`: the wall time of `now` becomes the time of every record.
+    pub fn append_log_append_time(
+        &mut self,
+        batch: &[u8],
+        leader_epoch: i32,
+        now: Now,
+    ) -> Result<Appended, AppendError> {
+        self.append_stamped(batch, Stamp::Leader { epoch: leader_epoch, append_time_ms: Some(now.wall_ms) }, now)
+    }
+
+    /// Appends one batch as a follower: offsets and epoch are the leader's. A gap above the log end is taken as it is
+    /// (the leader's log was compacted).
+    pub fn append_replicated(&mut self, batch: &[u8], now: Now) -> Result<Appended, AppendError> {
+        self.append_stamped(batch, Stamp::Follower, now)
+    }
+
+    fn append_stamped(&mut self, batch: &[u8], stamp: Stamp, now: Now) -> Result<Appended, AppendError> {
+        let head = self.judge(batch, stamp)?;
+        let active = self.active();
+        let question = RollQuestion {
+            batch_bytes: head.size as u64,
+            batch_max_timestamp: head.max_timestamp,
+            last_offset: head.last_offset,
+            now_ms: now.wall_ms,
+        };
+        let rolled = active.should_roll(question, &self.config);
+        if rolled {
+            // At the log end even when a replicated batch leaves a gap, so that segments always touch; an index entry
+            // reaches only so far from the base, though.
+            let touches = head.last_offset - self.end_offset <= i64::from(i32::MAX);
+            self.roll(if touches { self.end_offset } else { head.base_offset }, now);
+        } else if head.last_offset - active.base > i64::from(i32::MAX) {
+            return Err(AppendError::OutOfOrder);
+        }
+        let active = self.active();
+        let place = Place {
+            segment: active.base,
+            position: active.size,
+            offset: self.end_offset,
+            direct: active.direct,
+            now: now.mono,
+        };
+        let copy = self.writer.put(batch, place, &mut self.sealed);
+        let mut append_time = -1;
+        if let Stamp::Leader { epoch, append_time_ms } = stamp {
+            patch::stamp(copy, head.base_offset, epoch);
+            if let Some(time) = append_time_ms {
+                patch::set_log_append_time(copy, time);
+                append_time = time;
+            }
+        }
+        if let Some(h) = crate::batch::header::BatchHeader::parse(copy) { self.producers.record(&h, head.base_offset, head.last_offset); }
+        self.writer.set_end(head.last_offset + 1);
+        if !self.sealed.is_empty() {
+            self.take_sealed();
+        }
+        let interval = self.config.index_interval_bytes;
+        self.active_mut().note_batch(&head, interval);
+        if head.leader_epoch >= 0 && self.epochs.assign(head.leader_epoch, head.base_offset) {
+            self.epochs_file.dirty = true;
+        }
+        self.end_offset = head.last_offset + 1;
+        Ok(Appended {
+            base_offset: head.base_offset,
+            last_offset: head.last_offset,
+            log_append_time_ms: append_time,
+            rolled,
+        })
+    }
+
+    /// Whether the batch may be appended now; its header as it will be stored.
+    fn judge(&self, batch: &[u8], stamp: Stamp) -> Result<Head, AppendError> {
+        match self.phase {
+            Phase::Ready => {}
+            Phase::Creating | Phase::Loading | Phase::Truncating => return Err(AppendError::NotReady),
+            _ => return Err(AppendError::Offline),
+        }
+        if self.no_space {
+            return Err(AppendError::NoSpace);
+        }
+        let mut head = Head::of_memory(batch).filter(|head| head.size == batch.len()).ok_or(AppendError::Invalid)?;
+        match stamp {
+            Stamp::Leader { epoch, append_time_ms } => {
+                let delta = head.last_offset - head.base_offset;
+                head.base_offset = self.end_offset;
+                head.last_offset = self.end_offset.checked_add(delta).ok_or(AppendError::OffsetsExhausted)?;
+                head.leader_epoch = epoch;
+                head.max_timestamp = append_time_ms.unwrap_or(head.max_timestamp);
+            }
+            Stamp::Follower if head.base_offset < self.end_offset => return Err(AppendError::OutOfOrder),
+            Stamp::Follower => {}
+        }
+        if head.last_offset == i64::MAX {
+            return Err(AppendError::OffsetsExhausted);
+        }
+        if head.size as u64 > Segment::batch_bytes_max(&self.config) {
+            return Err(AppendError::TooLargeForSegment);
+        }
+        let pending = self.writer.pending_bytes;
+        if pending > 0 && pending + head.size as u64 > u64::from(self.config.pending_bytes_max) {
+            return Err(AppendError::Full);
+        }
+        Ok(head)
+    }
+
+    /// Ends the active segment at the log end and begins the next one at `base` (at or above the log end).
+    pub(super) fn roll(&mut self, base: i64, now: Now) {
+        let direct = self.active().direct;
+        self.writer.seal(direct, true, now.mono, &mut self.sealed);
+        self.take_sealed();
+        self.writer.begin_segment();
+        let snapshot = (base, self.producers.encode_snapshot());
+        let old = self.active_mut();
+        crate::invariant!(old.size > 0 && base > old.base, "an empty segment was rolled");
+        old.rolled = true;
+        old.close_time_index();
+        old.finish = Some(Finish::new(Some(snapshot)));
+        old.end = base;
+        let finishing = old.base;
+        self.finishing.insert(finishing);
+        let direct = self.config.durability == Durability::Stable;
+        self.segments.insert(base, Segment::new(base, direct, now.wall_ms, now.mono));
+    }
+}

@@ -1,0 +1,158 @@
+//! Opening and closing the files behind segments.
+//!
+//! The active segment's file stays open. Rolled segments are opened (through the page cache: they get no direct writes
+//! any more) when somebody reads them, a bounded number at a time, and closed when nobody did for a while.
+
+use crate::base::time::{Mono, Now};
+use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+
+use super::PartitionLog;
+use super::lazy_index::IndexState;
+use super::names::{self, FileKind};
+use super::ops::Op;
+use super::segment::FileState;
+use super::types::{LogEvent, LogOut, ReadError, sooner};
+
+/// Rolled segments of one log that are open at the same time.
+const ROLLED_OPEN_MAX: usize = 8;
+/// How long a rolled segment's file and indexes are kept without being used.
+const IDLE_MS: u64 = 30_000;
+
+impl PartitionLog {
+    /// The segment's open file; when it is not open, sees to it that it will be (the caller is pumped again then).
+    pub(super) fn ensure_open(&mut self, base: i64, now: Now, out: &mut LogOut) -> Option<FileId> {
+        let segment = self.segments.get_mut(&base)?;
+        segment.used_at = now.mono;
+        match segment.file {
+            FileState::Open(file) => return Some(file),
+            FileState::Opening(_) | FileState::Closing(_) => return None,
+            FileState::Closed => {}
+        }
+        let for_reading = segment.rolled && segment.finish.is_none() && !self.writer.holds(base);
+        if for_reading && self.rolled_open() >= ROLLED_OPEN_MAX && !self.close_least_used(out) {
+            return None;
+        }
+        let Some(file) = out.files.take() else {
+            self.close_least_used(out);
+            self.retry_soon(now.mono);
+            return None;
+        };
+        let path = names::path(&self.dir, FileKind::Log, base);
+        let segment = self.segment_mut(base);
+        segment.file = FileState::Opening(file);
+        if for_reading {
+            segment.direct = false;
+        }
+        let mode = OpenMode { direct: segment.direct, create: segment.durable == 0 };
+        self.ask(Op::Open { segment: base, file }, DiskOp::Open { file, path, mode }, out);
+        None
+    }
+
+    fn rolled_open(&self) -> usize {
+        self.segments.values().filter(|segment| segment.rolled && segment.file != FileState::Closed).count()
+    }
+
+    /// Closes the rolled segment that was not used for the longest time, if one is free.
+    fn close_least_used(&mut self, out: &mut LogOut) -> bool {
+        let candidates = self.segments.values().filter(|segment| segment.is_closable());
+        let Some(base) = candidates.min_by_key(|segment| segment.used_at).map(|segment| segment.base) else {
+            return false;
+        };
+        self.close_file(base, out);
+        true
+    }
+
+    /// Closes a segment's file if it is open.
+    pub(super) fn close_file(&mut self, base: i64, out: &mut LogOut) {
+        let Some(segment) = self.segments.get_mut(&base) else { return };
+        if let FileState::Open(file) = segment.file {
+            crate::invariant!(segment.readers == 0, "a segment is closed under its readers");
+            segment.file = FileState::Closing(file);
+            self.ask(Op::Close { segment: base, file }, DiskOp::Close { file }, out);
+        }
+    }
+
+    /// An open was answered.
+    pub(super) fn open_answer(
+        &mut self,
+        (base, file): (i64, FileId),
+        result: DiskResult,
+        now: Now,
+        out: &mut LogOut,
+        events: &mut Vec<LogEvent>,
+    ) {
+        let Some(segment) = self.segments.get_mut(&base) else { return };
+        let error = match result {
+            Ok(DiskOutput::Opened { .. }) => {
+                segment.file = FileState::Open(file);
+                self.note_use(now.mono);
+                self.space_seems_back(events);
+                return;
+            }
+            Ok(_) => DiskError { kind: DiskErrorKind::Invalid, detail: "an open was answered with something else".into() },
+            Err(error) => error,
+        };
+        segment.file = FileState::Closed;
+        out.files.give_back(file);
+        match error.kind {
+            DiskErrorKind::TooManyFiles => self.retry_soon(now.mono),
+            DiskErrorKind::NoSpace => {
+                self.set_no_space(events);
+                self.retry_soon(now.mono);
+            }
+            _ if self.is_needed(base) => self.fail(format!("opening segment {base}: {}", error.detail), events),
+            _ => self.fail_jobs_on(base, ReadError::Io(format!("opening segment {base}: {}", error.detail)), events),
+        }
+    }
+
+    /// Whether the log cannot go on without the segment's file.
+    fn is_needed(&self, base: i64) -> bool {
+        self.loader.is_some()
+            || self.writer.holds(base)
+            || self.segments.get(&base).is_some_and(|segment| !segment.rolled || segment.finish.is_some())
+    }
+
+    /// A close was answered: the slot is free even when it failed, as the system has let go of the file in any case.
+    pub(super) fn close_answer(&mut self, base: i64, file: FileId, out: &mut LogOut) {
+        out.files.give_back(file);
+        if let Some(segment) = self.segments.get_mut(&base)
+            && segment.file == FileState::Closing(file)
+        {
+            segment.file = FileState::Closed;
+        }
+    }
+
+    /// Lets go of the files and indexes that nobody used for a while.
+    pub(super) fn drop_idle(&mut self, now: Now, out: &mut LogOut) {
+        let idle = |segment: &super::segment::Segment| {
+            segment.is_closable_or_loaded() && now.mono.ms_since(segment.used_at) >= IDLE_MS
+        };
+        let bases: Vec<i64> =
+            self.segments.values().filter(|segment| idle(segment)).map(|segment| segment.base).collect();
+        for base in bases {
+            self.close_file(base, out);
+            self.segment_mut(base).indexes = IndexState::Absent;
+        }
+        // A file that is busy or being written for stays out of this; whoever ends that notes the use again.
+        let used = self.segments.values().filter(|segment| segment.is_closable_or_loaded());
+        self.idle_at = used.map(|segment| segment.used_at.plus_ms(IDLE_MS)).min();
+    }
+
+    /// Something was opened or loaded that is to be let go of when it is idle.
+    pub(super) fn note_use(&mut self, now: Mono) {
+        self.idle_at = sooner(self.idle_at, Some(now.plus_ms(IDLE_MS)));
+    }
+
+    /// Drops the indexes of rolled segments, least recently used first, until `bytes` are free or none is left; returns
+    /// how many are. For a host whose indexes outgrow its memory.
+    pub fn evict_indexes(&mut self, bytes: usize) -> usize {
+        let mut freed = 0;
+        while freed < bytes {
+            let candidates = self.segments.values_mut().filter(|segment| segment.has_idle_indexes());
+            let Some(segment) = candidates.min_by_key(|segment| segment.used_at) else { break };
+            freed += segment.index_bytes().max(1);
+            segment.indexes = IndexState::Absent;
+        }
+        freed
+    }
+}

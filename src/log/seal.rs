@@ -1,0 +1,260 @@
+//! The open chunk, and how it turns into writes: appends copy into it, a seal freezes it.
+//!
+//! ```text
+//!   file   |--------|--------|--------|--------|      blocks
+//!   sealed ==========================++·····          ·: zero padding, +: the unfinished block
+//!   next                             ++#########···   ++ is carried over and written again, byte for byte the same
+//! ```
+//! So a write always starts and ends at a block, and a write torn between old and new sectors leaves every old batch as
+//! it was. A batch lies whole in one chunk. When one does not fit into what is left, the chunk is split: its whole blocks
+//! are sealed, the unfinished one goes on in a larger chunk. Buffered files (page-cache mode) need no padding: there a
+//! seal writes the new bytes only.
+//!
+//! Chunks follow the traffic: one block for a log that gets a batch now and then, up to [`CHUNK_BYTES_MAX`] for a busy one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::base::chunk::Chunk;
+use crate::base::limits::BLOCK;
+use crate::base::time::Mono;
+
+use super::round::Round;
+use super::segment::{block_ceil, block_floor};
+use super::tail_cache::CachedChunk;
+
+/// The largest chunk, unless a single batch is larger.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Frozen bytes and their place in a segment file.
+#[derive(Clone, Debug)]
+pub(super) struct WriteJob {
+    /// Base offset of the segment.
+    pub segment: i64,
+    pub position: u64,
+    pub data: Bytes,
+    /// Where the batches of the chunk end. Only a segment's last job in a row holds all of them: a split leaves the
+    /// unfinished block to the next.
+    pub end_position: u64,
+    pub end_offset: i64,
+}
+
+impl WriteJob {
+    /// One behind the last byte written, padding included.
+    pub fn write_end(&self) -> u64 {
+        self.position + self.data.len() as u64
+    }
+}
+
+/// Where batches are copied to.
+#[derive(Debug)]
+struct OpenChunk {
+    segment: i64,
+    /// Position in the segment of the chunk's first byte; a block boundary.
+    position: u64,
+    chunk: Chunk,
+    /// Log end when the first of its own batches came, and where that one lies.
+    start_offset: i64,
+    start_position: u64,
+    end_offset: i64,
+}
+
+impl OpenChunk {
+    fn end_position(&self) -> u64 {
+        self.position + self.chunk.len() as u64
+    }
+}
+
+/// Everything appended that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Writer {
+    open: Option<OpenChunk>,
+    /// Sealed, not yet handed to the disk; in order.
+    pub queue: VecDeque<WriteJob>,
+    /// Handed to the disk.
+    pub round: Option<Round>,
+    /// The content so far of the active segment's unfinished block.
+    carry: Vec<u8>,
+    /// Size of the next chunk.
+    chunk_bytes: usize,
+    /// Bytes of batches appended and not durable.
+    pub pending_bytes: u64,
+}
+
+/// Where the next batch goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub segment: i64,
+    /// Bytes of the segment so far.
+    pub position: u64,
+    /// Log end.
+    pub offset: i64,
+    /// Whole blocks only.
+    pub direct: bool,
+    pub now: Mono,
+}
+
+impl Writer {
+    /// Goes on behind the `carry` bytes of the active segment's last block.
+    pub fn new(carry: Vec<u8>) -> Writer {
+        Writer {
+            open: None,
+            queue: VecDeque::new(),
+            round: None,
+            carry,
+            chunk_bytes: BLOCK,
+            pending_bytes: 0,
+        }
+    }
+
+    /// Whether anything waits to be written or is being written.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_none() && self.queue.is_empty() && self.round.is_none()
+    }
+
+    /// The segment that batches are being copied for.
+    pub fn open_segment(&self) -> Option<i64> {
+        self.open.as_ref().map(|open| open.segment)
+    }
+
+    /// The segment to be written next.
+    pub fn next_segment(&self) -> Option<i64> {
+        self.queue.front().map(|job| job.segment).or_else(|| self.open_segment())
+    }
+
+    /// Takes the sealed chunks of a segment off the queue's front.
+    pub fn take_jobs(&mut self, segment: i64) -> Vec<WriteJob> {
+        let count = self.queue.iter().take_while(|job| job.segment == segment).count();
+        self.queue.drain(..count).collect()
+    }
+
+    /// Whether anything of a segment still has to be written.
+    pub fn holds(&self, segment: i64) -> bool {
+        self.open.as_ref().is_some_and(|open| open.segment == segment)
+            || self.queue.iter().any(|job| job.segment == segment)
+            || self.round.as_ref().is_some_and(|round| round.segment == segment)
+    }
+
+    /// Copies a batch to the end of the segment and returns the copy, to be stamped.
+    pub fn put(&mut self, batch: &[u8], place: Place, cached: &mut Vec<CachedChunk>) -> &mut [u8] {
+        if self.open.as_ref().is_some_and(|open| open.chunk.room() < batch.len()) {
+            self.split(place, batch.len(), cached);
+        }
+        let carry = &mut self.carry;
+        let chunk_bytes = self.chunk_bytes;
+        let open = self.open.get_or_insert_with(|| {
+            let mut chunk = Chunk::with_capacity(chunk_bytes.max(carry.len() + batch.len()));
+            chunk.fill(carry);
+            let position = place.position - carry.len() as u64;
+            carry.clear();
+            OpenChunk {
+                segment: place.segment,
+                position,
+                chunk,
+                start_offset: place.offset,
+                start_position: place.position,
+                end_offset: place.offset,
+            }
+        });
+        crate::invariant!(open.end_position() == place.position, "the open chunk is not at the segment's end");
+        let at = open.chunk.len();
+        let copied = open.chunk.fill(batch);
+        crate::invariant!(copied == batch.len(), "a batch did not fit the chunk made for it");
+        self.pending_bytes += batch.len() as u64;
+        &mut open.chunk.as_mut_slice()[at..]
+    }
+
+    /// Tells the open chunk where the log ends once the batch is in.
+    pub fn set_end(&mut self, end_offset: i64) {
+        if let Some(open) = &mut self.open {
+            open.end_offset = end_offset;
+        }
+    }
+
+    /// Makes room for a batch of `len` bytes: seals the whole blocks, goes on in a larger chunk.
+    fn split(&mut self, place: Place, len: usize, cached: &mut Vec<CachedChunk>) {
+        let Some(old) = self.open.take() else { return };
+        let end = old.end_position();
+        let cut = if place.direct { block_floor(end) } else { end };
+        self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+        let sealed = cut > old.position;
+        // Carry from a block boundary in either mode: every chunk starts at one.
+        let carry_from = if sealed { block_floor(end) } else { old.position };
+        let carry = &old.chunk.as_slice()[(carry_from - old.position) as usize..];
+        let mut chunk = Chunk::with_capacity(self.chunk_bytes.max(carry.len() + len));
+        chunk.fill(carry);
+        self.open = Some(OpenChunk {
+            segment: old.segment,
+            position: carry_from,
+            chunk,
+            start_offset: if sealed { old.end_offset } else { old.start_offset },
+            start_position: if sealed { end } else { old.start_position },
+            end_offset: old.end_offset,
+        });
+        if sealed {
+            let from = if place.direct { old.position } else { old.start_position };
+            self.freeze(old, from, cut, place.now, cached);
+        }
+    }
+
+    /// Seals the open chunk whole. `last`: nothing more goes into this segment.
+    pub fn seal(&mut self, direct: bool, last: bool, now: Mono, cached: &mut Vec<CachedChunk>) {
+        let Some(mut open) = self.open.take() else { return };
+        let end = open.end_position();
+        let used = open.chunk.len();
+        self.carry.clear();
+        if !last {
+            let carried = (end - block_floor(end)) as usize;
+            self.carry.extend_from_slice(&open.chunk.as_slice()[used - carried..]);
+        }
+        if used * 4 <= self.chunk_bytes {
+            self.chunk_bytes = (self.chunk_bytes / 2).max(BLOCK);
+        }
+        let (from, to) = if direct { (open.position, block_ceil(end)) } else { (open.start_position, end) };
+        if direct {
+            open.chunk.pad_to_block();
+        }
+        let end_offset = open.end_offset;
+        let segment = open.segment;
+        self.freeze_to(open, end, from, to, now, cached);
+        crate::invariant!(
+            self.queue.back().is_some_and(|job| job.segment == segment && job.end_offset == end_offset),
+            "a sealed chunk is not the last write"
+        );
+    }
+
+    fn freeze(&mut self, open: OpenChunk, from: u64, to: u64, now: Mono, cached: &mut Vec<CachedChunk>) {
+        let end = open.end_position();
+        self.freeze_to(open, end, from, to, now, cached);
+    }
+
+    fn freeze_to(&mut self, open: OpenChunk, end: u64, from: u64, to: u64, now: Mono, cached: &mut Vec<CachedChunk>) {
+        let charge = open.chunk.capacity();
+        let data = open.chunk.freeze();
+        self.queue.push_back(WriteJob {
+            segment: open.segment,
+            position: from,
+            data: data.slice((from - open.position) as usize..(to - open.position) as usize),
+            end_position: end,
+            end_offset: open.end_offset,
+        });
+        cached.push(CachedChunk {
+            segment: open.segment,
+            position: open.position,
+            data,
+            start_offset: open.start_offset,
+            start_position: open.start_position,
+            end_offset: open.end_offset,
+            end_position: end,
+            charge,
+            sealed_at: now,
+        });
+    }
+
+    /// Forgets the unfinished block: the next batch begins a new segment.
+    pub fn begin_segment(&mut self) {
+        crate::invariant!(self.open.is_none(), "a segment was begun over an open chunk");
+        self.carry.clear();
+    }
+}
