@@ -110,41 +110,40 @@ impl Checker {
 
     /// Takes an answer; false: ask again later.
     fn take(&mut self, step: Step, answer: &Answer, cx: &mut Cx<'_>) -> bool {
-        let done = match step {
-            Step::Topics => answer.decode(cx).map(|response| self.topics(&response, cx)),
-            Step::Start { topic, partition } => match offset_of(answer, cx) {
-                Some(start) => {
-                    self.steps.push_back(Step::End { topic, partition, start });
-                    Some(())
-                }
-                None => None,
-            },
-            Step::End { topic, partition, start } => match offset_of(answer, cx) {
-                Some(end) => {
-                    self.bounds(&topic, partition, start, end, cx);
-                    self.records.clear();
-                    self.steps.push_front(Step::End { topic: topic.clone(), partition, start });
-                    self.steps.insert(1, Step::Read { topic, partition, start, end, next: start });
-                    Some(())
-                }
-                None => None,
-            },
-            Step::Read { topic, partition, start, end, next } => {
-                if next >= end {
-                    self.compare(&topic, partition, start, end, end, cx);
-                    Some(())
-                } else {
-                    return self.read_on((topic, partition, start, end, next), answer, cx);
-                }
+        let next = match step {
+            Step::Topics => answer.decode(cx).map(|response| {
+                self.topics(&response, cx);
+                None
+            }),
+            Step::Start { topic, partition } => {
+                offset_of(answer, cx).map(|start| Some(Step::End { topic, partition, start }))
             }
-            Step::Configs { topic } => answer.decode(cx).and_then(|response| configs(&topic, &response, cx)),
-            Step::Coordinator { .. } => coordinator_found(answer, cx).then_some(()),
-            Step::Offsets { group } => answer.decode(cx).and_then(|response| offsets(&group, &response, cx)),
+            Step::End { topic, partition, start } => offset_of(answer, cx).map(|end| {
+                self.bounds(&topic, partition, start, end, cx);
+                self.records.clear();
+                if start < end {
+                    return Some(Step::Read { topic, partition, start, end, next: start });
+                }
+                self.compare(&topic, partition, start, end, end, cx);
+                None
+            }),
+            Step::Read { topic, partition, start, end, next } => {
+                return self.read_on((topic, partition, start, end, next), answer, cx);
+            }
+            Step::Configs { topic } => {
+                answer.decode(cx).and_then(|response| configs(&topic, &response, cx)).map(|()| None)
+            }
+            Step::Coordinator { .. } => coordinator_found(answer, cx).then_some(None),
+            Step::Offsets { group } => {
+                answer.decode(cx).and_then(|response| offsets(&group, &response, cx)).map(|()| None)
+            }
         };
-        if done.is_some() {
-            self.steps.pop_front();
+        let Some(next) = next else { return false };
+        self.steps.pop_front();
+        if let Some(next) = next {
+            self.steps.push_front(next);
         }
-        done.is_some()
+        true
     }
 
     fn topics(&mut self, response: &MetadataResponse, cx: &mut Cx<'_>) {
