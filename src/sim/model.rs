@@ -94,6 +94,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Knows nothing yet. `retention`: logs may start anywhere; `value_max`: largest filler of a value, bytes.
+    pub fn new(retention: bool, value_max: u64) -> Model {
+        Model { retention, value_max, ..Model::default() }
+    }
+
     /// Notes what should never happen; the first one ends the run.
     pub fn fail(&mut self, finding: impl FnOnce() -> String) {
         if self.finding.is_none() {

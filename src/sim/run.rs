@@ -140,7 +140,7 @@ pub fn run(options: &Options) -> Outcome {
         Err(error) => return Outcome::refused(error),
     };
     let world = World::new(options.seed, swarm.cores, swarm.disk.clone(), swarm.net.clone(), options.keep_trace);
-    let model = Model { retention: swarm.retention, value_max: swarm.value_max, ..Model::default() };
+    let model = Model::new(swarm.retention, swarm.value_max);
     let mut run = Run {
         world,
         model,
@@ -439,8 +439,9 @@ impl Run {
     }
 
     fn stopped(&mut self) {
-        let engines = self.world.take_stopped();
-        self.clean = engines.first().is_some_and(Engine::stopped_clean);
+        self.world.take_stopped();
+        let told = self.notices.borrow().iter().any(|(_, notice)| *notice == Notice::StoppedClean);
+        self.clean |= told;
         if self.world.random.chance(1, 8) {
             // The power goes before the node has noted that it stopped in order.
             self.clean = false;
@@ -475,7 +476,8 @@ impl Run {
                         if self.world.random.chance(1, 2) { self.cut() } else { self.world.request_stop() }
                     }
                 }
-                Notice::Recovered { .. } | Notice::StoppedClean => {}
+                Notice::StoppedClean => self.clean = true,
+                Notice::Recovered { .. } => {}
             }
         }
     }

@@ -12,7 +12,6 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Pr
 use super::{Answer, Client, Cx, Line, Verdict, text, verdict};
 use crate::batch::build::BatchBuilder;
 use crate::batch::compress::Codec;
-use crate::batch::header::add_sequence;
 use crate::sim::model::RecordId;
 use crate::wire::{ErrorCode, to_message_uuid};
 
@@ -154,20 +153,20 @@ impl Producer {
         let count = 1 + cx.below(cx.swarm.records_per_batch_max) as u32;
         let codec = [Codec::None, Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
         let codec = codec[cx.below(if cx.swarm.compression { 6 } else { 1 }) as usize];
-        let mut builder = BatchBuilder::new().codec(codec);
+        let mut builder = BatchBuilder::new(0).codec(codec, None);
         let lane = &mut self.lanes[lane];
         if let (true, Some((id, epoch))) = (self.kind.idempotent, self.id) {
             builder = builder.producer(id, epoch, lane.sequence);
-            lane.sequence = add_sequence(lane.sequence, count as i32);
+            lane.sequence += count as i32;
         }
         let mut ids = Vec::new();
         for _ in 0..count {
             self.counter += 1;
             let id = u64::from(self.number) << 32 | u64::from(self.counter);
-            builder = builder.record(cx.world.clock().wall_ms, None, Some(cx.model.value(id)));
+            builder.push(cx.world.clock().wall_ms, None, Some(&cx.model.value(id)));
             ids.push(id);
         }
-        lane.queue.push_back(Batch { ids, bytes: builder.build(), state: State::Waiting, attempts: 0 });
+        lane.queue.push_back(Batch { ids, bytes: builder.finish(), state: State::Waiting, attempts: 0 });
     }
 
     fn unfinished(&self) -> usize {
