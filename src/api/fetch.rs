@@ -1,4 +1,5 @@
-//! 1 Fetch: sessions, limits, one ask for every owning core; the minimum-bytes rule spans cores, so it is added up here.
+//! 1 Fetch: sessions, limits, one ask for every owning core; the minimum-bytes rule spans cores, so it is added up
+//! here.
 //!
 //! ```text
 //!  Reading ──all owners replied, enough bytes, an error, or no time left──▶ answer
@@ -199,7 +200,8 @@ impl FetchGather {
         }
     }
 
-    /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it goes.
+    /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it
+    /// goes.
     fn fit(&mut self) {
         let mut left = self.max_bytes as usize;
         let mut found = false;

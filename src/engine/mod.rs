@@ -1,8 +1,8 @@
 //! Floor 7: one engine a core: sessions, requests, shard and timers as a single synchronous machine.
 //!
-//! The order inside a turn is fixed (`turn`): completions of the disk, messages of other cores, the network, timers, then
-//! one flush for every log that has something to write, then the effects. The engine runs at its own pace: what arrives
-//! while a write is in flight is gathered by the next turn, which is the group commit.
+//! The order inside a turn is fixed (`turn`): completions of the disk, messages of other cores, the network, timers,
+//! then one flush for every log that has something to write, then the effects. The engine runs at its own pace: what
+//! arrives while a write is in flight is gathered by the next turn, which is the group commit.
 
 mod session;
 

@@ -1,7 +1,7 @@
 //! The connections of one core: bytes in become frames in order, answers go out in the order of the requests.
 //!
-//! What keeps a client within bounds: at most [`SessionLimits::requests_per_connection`] requests of a connection are in
-//! work, at most [`SessionLimits::bytes_in_flight`] bytes of frames over the core, and at most
+//! What keeps a client within bounds: at most [`SessionLimits::requests_per_connection`] requests of a connection are
+//! in work, at most [`SessionLimits::bytes_in_flight`] bytes of frames over the core, and at most
 //! [`SessionLimits::bytes_out_per_connection`] of answers wait for a slow reader. At a limit the connection is not read
 //! any more: the socket fills, and TCP tells the client.
 

@@ -16,7 +16,8 @@ use crate::engine::{Engine, SessionLimits};
 use crate::meta::settings::BrokerSettings;
 use crate::rt::probe::{self, Requested};
 use crate::rt::{DriverKind, DriverOptions, Running};
-use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
+pub use crate::shard::Notice;
+use crate::shard::{Endpoint, NodeFacts, ShardConfig};
 
 /// Requests of one connection in work at once.
 const REQUESTS_PER_CONNECTION: usize = 64;

@@ -1,8 +1,8 @@
 //! Plugs the controller (`meta::controller`) into its log and into the cores. Lives on core 0, sees the cluster.
 //!
 //! commands → records (one batch) → durable → every core's picture → answer. The host's own picture runs ahead of the
-//! committed one, so that the next command sees what the one before decided; a failed write takes the folder offline, so
-//! nothing has to be taken back.
+//! committed one, so that the next command sees what the one before decided; a failed write takes the folder offline,
+//! so nothing has to be taken back.
 //!
 //! The quorum has one voter, this node: a record is committed when it is durable here.
 

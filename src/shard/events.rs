@@ -67,7 +67,8 @@ impl Shard {
         let early = std::mem::take(&mut partition.early);
         if let Some(report) = partition.log.take_report() {
             let log = partition.log.dir().to_string();
-            self.notices.push(Notice::Recovered { log, report: report.to_string() });
+            let remarkable = report.scanned_bytes > 0 || report.torn_reason.is_some() || !report.notes.is_empty();
+            self.notices.push(Notice::Recovered { log, report: report.to_string(), remarkable });
         }
         match role {
             Role::Data => {}

@@ -1,8 +1,8 @@
 //! The keeper of the data folder's checkpoint files. Lives on core 0, sees the whole node.
 //!
-//! At start it reads what the folder holds and tells every core. While the node runs it keeps the log start offsets that
-//! DeleteRecords moved: one write of the file in flight, what arrives meanwhile goes into the next. At a clean stop it
-//! writes the checkpoint files once every core has closed its logs.
+//! At start it reads what the folder holds and tells every core. While the node runs it keeps the log start offsets
+//! that DeleteRecords moved: one write of the file in flight, what arrives meanwhile goes into the next. At a clean
+//! stop it writes the checkpoint files once every core has closed its logs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

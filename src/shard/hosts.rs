@@ -1,5 +1,5 @@
-//! Drives the controller and the coordinators of this core: reads their logs at start, appends what they decide, hands on
-//! what commits.
+//! Drives the controller and the coordinators of this core: reads their logs at start, appends what they decide, hands
+//! on what commits.
 
 use std::sync::Arc;
 

@@ -55,8 +55,8 @@ use tail_budget::TailBudget;
 pub enum Notice {
     /// This core has the picture of the cluster and serves.
     Serving,
-    /// What recovery did to one log.
-    Recovered { log: String, report: String },
+    /// What recovery did to one log; `remarkable` when there was something to read or to cut.
+    Recovered { log: String, report: String, remarkable: bool },
     /// The log folder failed.
     FolderOffline { reason: String },
     /// The node cannot start.
