@@ -176,7 +176,7 @@ impl Shard {
             return;
         }
         let bootstrap = self.config.node.bootstrap(partition.log.end_offset());
-        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap);
+        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap, loaded_end);
         if !loaded.is_empty() {
             self.broadcast_committed(loaded_end, Arc::new(loaded));
         }
