@@ -89,6 +89,8 @@ pub struct Model {
     pub acked: u64,
     /// Records read by consumers and checkers so far.
     pub read: u64,
+    /// Retries refused because a producer snapshot keeps one batch only.
+    pub snapshot_gaps: u64,
     /// Flipped bits that were noticed by a reader.
     pub flips_noticed: u64,
 }
@@ -149,7 +151,14 @@ impl Model {
     }
 
     /// A consumer has read a record with a good CRC.
-    pub fn observed(&mut self, topic: &str, incarnation: u32, partition: i32, offset: i64, value: &[u8]) -> Option<u64> {
+    pub fn observed(
+        &mut self,
+        topic: &str,
+        incarnation: u32,
+        partition: i32,
+        offset: i64,
+        value: &[u8],
+    ) -> Option<u64> {
         self.read += 1;
         let id = value.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
         let Some(id) = id.filter(|id| self.sent.contains_key(id) && self.value(*id) == value) else {

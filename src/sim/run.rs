@@ -277,6 +277,9 @@ impl Run {
         self.world.start(engines);
         if self.restarts > 0 {
             self.checking = true;
+            if self.phase == Phase::LastRestart {
+                self.phase = Phase::Check;
+            }
             self.with_checker(Checker::begin);
             self.set_timer(0, 1_000_000);
         }
@@ -528,7 +531,6 @@ impl Run {
                 self.phase = Phase::LastRestart;
                 if self.world.random.chance(1, 2) { self.cut() } else { self.world.request_stop() }
             }
-            Phase::LastRestart if self.checking && self.world.is_running() => self.phase = Phase::Check,
             Phase::Check if quiet => return false,
             _ if patience_over => {
                 let waiting: Vec<String> = (self.seats.iter().enumerate())

@@ -121,7 +121,6 @@ impl Swarm {
                 swarm.clean_restarts = 6;
                 swarm.reset_every_ms = 10;
                 swarm.topics = vec![1];
-                swarm.segment_bytes = 4_096;
                 swarm.think_ms = 2;
                 swarm.work_ms = 6_000;
             }
@@ -149,7 +148,7 @@ impl Swarm {
             value_max,
             compression: random.chance(1, 2),
             think_ms: pick(random, &[1, 5, 20]),
-            segment_bytes: pick(random, &[16_384, 65_536, 1 << 20]).max(value_max * 20),
+            segment_bytes: 1 << 20,
             topic_configs: Vec::new(),
             broker_configs: Vec::new(),
             topic_removal: false,
@@ -178,8 +177,8 @@ impl Swarm {
 
     fn finish(mut self, random: &mut Prng) -> Swarm {
         self.topic_configs.push(("segment.bytes".to_owned(), self.segment_bytes.to_string()));
-        if random.chance(1, 3) {
-            self.topic_configs.push(("segment.ms".to_owned(), (100 + random.below(2_000)).to_string()));
+        if random.chance(2, 3) {
+            self.topic_configs.push(("segment.ms".to_owned(), (20 + random.below(1_000)).to_string()));
         }
         if self.retention {
             self.topic_configs.push(("retention.bytes".to_owned(), (3 * self.segment_bytes).to_string()));
@@ -191,7 +190,7 @@ impl Swarm {
         self.broker_configs.push(("log.retention.check.interval.ms".to_owned(), check_ms.to_string()));
         self.broker_configs.push(("log.segment.delete.delay.ms".to_owned(), random.below(2_000).to_string()));
         self.broker_configs.push(("offsets.topic.num.partitions".to_owned(), (1 + random.below(4)).to_string()));
-        self.broker_configs.push(("offsets.topic.segment.bytes".to_owned(), "65536".to_owned()));
+        self.broker_configs.push(("offsets.topic.segment.bytes".to_owned(), "1048576".to_owned()));
         self.broker_configs.push(("group.initial.rebalance.delay.ms".to_owned(), random.below(300).to_string()));
         self
     }

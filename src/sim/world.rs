@@ -437,7 +437,12 @@ mod describe {
     pub fn op(op: &DiskOp) -> String {
         match op {
             DiskOp::Write { file, position, data, sync } => {
-                format!("write file {} at {position}, {} bytes{}", file.0, data.len(), if *sync { ", sync" } else { "" })
+                format!(
+                    "write file {} at {position}, {} bytes{}",
+                    file.0,
+                    data.len(),
+                    if *sync { ", sync" } else { "" }
+                )
             }
             DiskOp::WriteFile { path, data } => format!("write {path}, {} bytes", data.len()),
             other => format!("{other:?}"),

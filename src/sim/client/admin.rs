@@ -22,13 +22,35 @@ use crate::wire::{ErrorCode, from_message_uuid};
 /// A change in progress; kept until its outcome is known.
 #[derive(Clone, Debug)]
 enum Change {
-    Create { topic: String, partitions: i32, attempts: u32 },
+    Create {
+        topic: String,
+        partitions: i32,
+        attempts: u32,
+    },
     /// Created: asks for the id.
-    Identify { topic: String, partitions: i32 },
-    Delete { topic: String, attempts: u32 },
-    Grow { topic: String, partitions: i32 },
-    Configure { topic: String, name: &'static str, value: String },
-    DeleteRecords { topic: String, incarnation: u32, partition: i32, to: i64 },
+    Identify {
+        topic: String,
+        partitions: i32,
+    },
+    Delete {
+        topic: String,
+        attempts: u32,
+    },
+    Grow {
+        topic: String,
+        partitions: i32,
+    },
+    Configure {
+        topic: String,
+        name: &'static str,
+        value: String,
+    },
+    DeleteRecords {
+        topic: String,
+        incarnation: u32,
+        partition: i32,
+        to: i64,
+    },
 }
 
 /// The administrator.
@@ -158,8 +180,7 @@ impl Admin {
             }
             Change::DeleteRecords { topic, partition, to, .. } => {
                 let part = DeleteRecordsPartition::default().with_partition_index(*partition).with_offset(*to);
-                let topic =
-                    DeleteRecordsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![part]);
+                let topic = DeleteRecordsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![part]);
                 let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
                 let version = cx.version(0, 2);
                 self.line.send(&request, version, 0, true, cx);
@@ -177,7 +198,9 @@ impl Admin {
                     (Verdict::Done, _) => {}
                     (Verdict::Wrong(ErrorCode::TopicAlreadyExists), 2..) => {}
                     (Verdict::Later, _) => return None,
-                    _ => cx.model.fail(|| format!("create {topic}: {:?} at attempt {attempts}", ErrorCode::from_code(code))),
+                    _ => cx
+                        .model
+                        .fail(|| format!("create {topic}: {:?} at attempt {attempts}", ErrorCode::from_code(code))),
                 }
                 Some(Some(Change::Identify { topic: topic.clone(), partitions: *partitions }))
             }
@@ -203,7 +226,9 @@ impl Admin {
                 match (verdict(code), attempts) {
                     (Verdict::Done, _) | (Verdict::Gone, 2..) => {}
                     (Verdict::Later, _) => return None,
-                    _ => cx.model.fail(|| format!("delete {topic}: {:?} at attempt {attempts}", ErrorCode::from_code(code))),
+                    _ => cx
+                        .model
+                        .fail(|| format!("delete {topic}: {:?} at attempt {attempts}", ErrorCode::from_code(code))),
                 }
                 if let Some(topic) = cx.model.topics.get_mut(topic) {
                     topic.state = TopicState::Absent;

@@ -157,7 +157,8 @@ impl Consumer {
                     position.lost_place = false;
                     let end_known = cx.model.part(&place.0, place.1, place.2).map_or(0, |part| part.known_end());
                     if part.offset > end_known.max(before) && !cx.model.retention {
-                        cx.model.fail(|| format!("{place:?}: the log starts at {}, behind all that is known", part.offset));
+                        cx.model
+                            .fail(|| format!("{place:?}: the log starts at {}, behind all that is known", part.offset));
                     }
                 }
             }
@@ -227,8 +228,7 @@ impl Consumer {
         }
         position.high_watermark = part.high_watermark;
         if let Some(records) = &part.records {
-            let reader =
-                Reader { topic: &place.0, incarnation: place.1, partition: place.2, offset: position.offset };
+            let reader = Reader { topic: &place.0, incarnation: place.1, partition: place.2, offset: position.offset };
             let out = read(&reader, records, cx);
             position.given_up |= out.damaged;
             if out.next > part.high_watermark && !out.damaged {

@@ -214,9 +214,9 @@ impl Producer {
     }
 
     fn send(&mut self, parts: Vec<(usize, usize)>, cx: &mut Cx<'_>) {
-        let ids_known = parts.iter().all(|(lane, _)| {
-            cx.model.topics.get(&self.lanes[*lane].topic).is_some_and(|topic| topic.id.is_some())
-        });
+        let ids_known = parts
+            .iter()
+            .all(|(lane, _)| cx.model.topics.get(&self.lanes[*lane].topic).is_some_and(|topic| topic.id.is_some()));
         let (least, most) = VERSIONS;
         let version = cx.version(least.max(7), if ids_known { most } else { most - 1 });
         let mut request = ProduceRequest::default().with_acks(self.kind.acks).with_timeout_ms(10_000);
@@ -230,9 +230,8 @@ impl Producer {
                 cx.model.sent(*id, self.kind.idempotent);
             }
             batches.push((lane.topic.clone(), lane.incarnation, lane.partition, lane.first + index as u64));
-            let data = PartitionProduceData::default()
-                .with_index(lane.partition)
-                .with_records(Some(batch.bytes.clone()));
+            let data =
+                PartitionProduceData::default().with_index(lane.partition).with_records(Some(batch.bytes.clone()));
             let mut topic = TopicProduceData::default().with_partition_data(vec![data]);
             match cx.model.topics.get(&lane.topic).and_then(|topic| topic.id).filter(|_| version >= 13) {
                 Some(id) => topic.topic_id = to_message_uuid(id),
@@ -260,9 +259,10 @@ impl Producer {
 
     /// Sets the state of a batch and drops what is done at the front of the lane.
     fn settle(&mut self, topic: &str, incarnation: u32, partition: i32, number: u64, state: State) -> Option<Vec<u64>> {
-        let lane = self.lanes.iter_mut().find(|lane| {
-            lane.topic == topic && lane.incarnation == incarnation && lane.partition == partition
-        })?;
+        let lane = self
+            .lanes
+            .iter_mut()
+            .find(|lane| lane.topic == topic && lane.incarnation == incarnation && lane.partition == partition)?;
         let batch = lane.queue.get_mut(number.checked_sub(lane.first)? as usize)?;
         batch.state = state;
         let ids = batch.ids.clone();
@@ -332,7 +332,16 @@ impl Producer {
             self.settle(&topic, incarnation, partition, number, State::Waiting);
             return;
         }
-        if !damaged {
+        // A producer snapshot (Kafka's format) keeps the last batch only: after a restart a retry of the one before it is
+        // refused, though it is in the log.
+        let overtaken = lane.is_some_and(|lane| {
+            let later = number.saturating_sub(lane.first) as usize;
+            let tried = |batch: &Batch| batch.attempts > 0;
+            lane.queue.get(later).is_some_and(|b| b.attempts > 1) && lane.queue.iter().skip(later + 1).any(tried)
+        });
+        if error == ErrorCode::OutOfOrderSequenceNumber && overtaken {
+            cx.model.snapshot_gaps += 1;
+        } else if !damaged {
             cx.model.fail(|| format!("{topic}-{partition}: batch {number} was refused with {}", error.name()));
         }
         // What the node knew of this producer is lost with the damage: start anew under another id.

@@ -87,7 +87,9 @@ fn damaged(reader: &Reader<'_>, mut out: ReadOut, problem: &str, cx: &mut Cx<'_>
     let part = cx.model.part(reader.topic, reader.incarnation, reader.partition);
     match part.map(|part| part.damaged_from) {
         Some(Some(_)) => cx.model.flips_noticed += 1,
-        Some(None) => cx.model.fail(|| format!("{}-{} at {}: {problem}", reader.topic, reader.partition, reader.offset)),
+        Some(None) => {
+            cx.model.fail(|| format!("{}-{} at {}: {problem}", reader.topic, reader.partition, reader.offset))
+        }
         None => {}
     }
     out

@@ -152,7 +152,8 @@ impl Disk {
         match op {
             DiskOp::Write { file, position, data, .. } => {
                 let Some(inode) = self.open_inode(core, *file) else { return };
-                if self.validate(core, op).is_ok() && self.room_for(core, op)
+                if self.validate(core, op).is_ok()
+                    && self.room_for(core, op)
                     && let Some(file) = self.files.get_mut(&inode)
                 {
                     file.write_in_part(*position, data, random);
