@@ -36,10 +36,6 @@ impl Finish {
     pub fn new(snapshot: Option<(i64, Bytes)>) -> Finish {
         Finish { step: Step::SetLen, snapshot, busy: false }
     }
-
-    pub fn is_busy(&self) -> bool {
-        self.busy
-    }
 }
 
 impl PartitionLog {
@@ -53,17 +49,22 @@ impl PartitionLog {
     }
 
     fn finish_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
-        let Some(segment) = self.segments.get(&base) else {
+        let Some(segment) = self.segments.get_mut(&base) else {
             self.finishing.remove(&base);
             return;
         };
-        let Some(finish) = &segment.finish else {
-            self.finishing.remove(&base);
-            return;
-        };
+        let doomed = segment.doom.is_some();
         let written = segment.durable == segment.size && segment.filling.is_none();
-        if finish.busy || !written || segment.doom.is_some() {
+        let Some(finish) = &mut segment.finish else {
+            self.finishing.remove(&base);
             return;
+        };
+        if finish.busy || !written {
+            return;
+        }
+        if doomed && finish.step != Step::SetLen {
+            // Nobody will need its indexes, but the snapshot is of the producers that go on.
+            finish.step = Step::Snapshot;
         }
         let size = segment.size;
         let op = match finish.step {
@@ -101,12 +102,17 @@ impl PartitionLog {
         events: &mut Vec<LogEvent>,
     ) {
         let Some(segment) = self.segments.get_mut(&base) else { return };
-        let size = segment.size;
+        let (size, doomed) = (segment.size, segment.doom.is_some());
         let Some(finish) = &mut segment.finish else { return };
         finish.busy = false;
         if let Err(error) = result {
             if error.kind == DiskErrorKind::NoSpace {
-                self.retry_soon(now.mono);
+                if doomed && finish.step == Step::Snapshot {
+                    // Its removal is what makes room again; an older snapshot stays until there is a newer one.
+                    self.finished(base, out);
+                } else {
+                    self.retry_soon(now.mono);
+                }
             } else {
                 self.fail(format!("finishing segment {base}: {}", error.detail), events);
             }
