@@ -49,10 +49,15 @@ impl Shard {
                 strays.insert((name.to_string(), *partition), (id, self.route.add(id)));
                 continue;
             }
-            if let Change::TopicRemoved { name, partitions, .. } = &change
-                && strays.is_empty()
-            {
-                self.forget_folders(name, partitions);
+            if let Change::TopicRemoved { topic, name, partitions } = &change {
+                if strays.is_empty() {
+                    self.forget_folders(name, partitions);
+                } else if self.image.topic_named(name).is_some() {
+                    // Everything that is kept under this name is the later topic's.
+                    self.route.remove_topic(*topic);
+                    self.topic_settings.remove(topic);
+                    continue;
+                }
             }
             moving += self.apply_change(change, end, now);
         }
@@ -234,16 +239,20 @@ impl Shard {
             self.removal_of.insert(*key, end);
             self.with_log(*key, now, |log, _, out, _| log.delete(out));
         }
-        if let Some(folder) = &mut self.folder {
-            folder.forget_topic(name);
-        }
+        let starts_kept = self.folder.as_mut().is_some_and(|folder| folder.forget_topic(name, end, &mut self.desk));
         self.coordinators_forget_topic(name, id, now);
-        gone.len() as u32
+        gone.len() as u32 + u32::from(starts_kept)
     }
 
     /// The folder of a removed partition has another name now: its own is free.
     pub(super) fn log_moved_away(&mut self, key: Key, _now: Now) {
-        let Some(end) = self.removal_of.remove(&key) else { return };
+        if let Some(end) = self.removal_of.remove(&key) {
+            self.removal_step(end);
+        }
+    }
+
+    /// One more thing that the removals up to `end` waited for is done.
+    pub(super) fn removal_step(&mut self, end: i64) {
         if let Some(left) = self.removals.get_mut(&end) {
             *left -= 1;
             if *left == 0 {
