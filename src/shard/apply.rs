@@ -249,6 +249,7 @@ impl Shard {
         if let Some(end) = self.removal_of.remove(&key) {
             self.removal_step(end);
         }
+        self.log_not_to_close(key);
     }
 
     /// One more thing that the removals up to `end` waited for is done.

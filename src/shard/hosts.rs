@@ -133,6 +133,8 @@ impl Shard {
         };
         match replayed {
             Ok(()) => self.controller_load_on(key, now),
+            // The node was asked to stop before it served: its logs are closed, and nothing is wrong with them.
+            Err(_) if self.is_stopping() => {}
             Err(reason) => {
                 self.notices.push(Notice::StartFailed { reason: format!("the metadata log: {reason}") });
             }
