@@ -46,6 +46,10 @@ fn a_power_cut_at_any_write_loses_nothing_that_was_acknowledged() {
 /// One of the first seeds must notice the mistake.
 fn is_caught(mutation: Mutation) {
     const SEEDS_MAX: u64 = 40;
+    for seed in 0..3 {
+        let finding = run(&Options::control(seed, mutation)).finding;
+        assert_eq!(finding, None, "seed {seed} without {}", mutation.name());
+    }
     for seed in 0..SEEDS_MAX {
         if let Some(finding) = run(&Options::with_mutation(seed, mutation)).finding {
             println!("{}: seed {seed}: {finding}", mutation.name());

@@ -115,7 +115,7 @@ impl Net {
         let core = CoreId((self.next_link % u64::from(self.cores)) as u16);
         let conn = ConnId(self.next_link);
         let (read_bytes, read_ns) = if slow_reader {
-            (1 + random.below(2_000) as usize, 1_000_000 + random.below(20_000_000))
+            (500 + random.below(4_000) as usize, 1_000_000 + random.below(20_000_000))
         } else {
             (1 + random.below(64 << 10) as usize, 1_000 + random.below(100_000))
         };

@@ -60,6 +60,15 @@ impl Options {
         Options { seed, swarm: Swarm::small(seed), cut_at_write, keep_trace: false }
     }
 
+    /// The run of [`Options::with_mutation`] without the mistake: it must find nothing.
+    pub fn control(seed: u64, mutation: Mutation) -> Options {
+        let mut options = Options::with_mutation(seed, mutation);
+        options.swarm.mutation = None;
+        options.swarm.disk.mutation = None;
+        options.swarm.net.mutation = None;
+        options
+    }
+
     /// A run with a mistake in it.
     pub fn with_mutation(seed: u64, mutation: Mutation) -> Options {
         Options { seed, swarm: Swarm::for_mutation(seed, mutation), cut_at_write: None, keep_trace: false }
@@ -201,7 +210,7 @@ impl Run {
         self.seat(Box::new(Admin::new(setup, swarm.admin_changes)));
         for number in 0..swarm.producers {
             let random = &mut self.world.random;
-            let idempotent = swarm.mutation.is_some() || random.chance(2, 3);
+            let idempotent = random.chance(2, 3);
             let acks = if idempotent || random.chance(1, 2) { -1 } else { random.below(2) as i16 };
             let depth = 1 + random.below(5) as usize;
             let kind = ProducerKind { idempotent, acks, depth, sleepy: swarm.sleepy };
@@ -525,6 +534,10 @@ impl Run {
                     self.peace_since = now;
                     self.world.disk.errors_on = false;
                     self.world.disk.profile.capacity = None;
+                    if self.world.disk.errors > 0 && self.world.is_running() {
+                        // Whoever repairs a disk starts the node again.
+                        self.cut();
+                    }
                 }
             }
             Phase::Drain if idle => {

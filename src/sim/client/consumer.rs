@@ -155,8 +155,9 @@ impl Consumer {
                     let before = position.offset;
                     position.offset = part.offset;
                     position.lost_place = false;
-                    let end_known = cx.model.part(&place.0, place.1, place.2).map_or(0, |part| part.known_end());
-                    if part.offset > end_known.max(before) && !cx.model.retention {
+                    let known = cx.model.part(&place.0, place.1, place.2);
+                    let known = known.filter(|part| part.damaged_from.is_none()).map(|part| part.known_end());
+                    if known.is_some_and(|end| part.offset > end.max(before)) && !cx.model.retention {
                         cx.model
                             .fail(|| format!("{place:?}: the log starts at {}, behind all that is known", part.offset));
                     }

@@ -324,6 +324,11 @@ impl Producer {
             self.settle(&topic, incarnation, partition, number, State::Acked);
             return;
         }
+        let known = self.lanes.iter().any(|lane| lane.topic == topic && lane.partition == partition);
+        if !known {
+            // Begun anew after the answer before this one.
+            return;
+        }
         let damaged = cx.model.part(&topic, incarnation, partition).is_none_or(|part| part.damaged_from.is_some());
         let lane = self.lanes.iter().find(|lane| lane.topic == topic && lane.partition == partition);
         let follows_an_error = lane.is_some_and(|lane| lane.rewinding || lane.first < number);
