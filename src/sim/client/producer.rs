@@ -285,6 +285,8 @@ impl Producer {
                 if cx.model.usable(&topic).is_some_and(|topic| topic.incarnation == incarnation) {
                     cx.model.fail(|| format!("{topic}-{partition}: missing in the answer to a produce"));
                 }
+                // The topic is on its way out, and its id is not known here any more.
+                self.lanes.retain(|lane| lane.topic != topic || lane.incarnation != incarnation);
                 continue;
             };
             match verdict(part.error_code) {
