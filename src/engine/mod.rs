@@ -224,7 +224,9 @@ impl Machine for Engine {
 
 impl Engine {
     fn next_wake(&self) -> NextWake {
-        let wakes = [self.shard.next_wake(), self.api.next_wake(), self.sessions.next_wake(), self.stop_at];
+        // Once the shard is stopping, the end of the grace has no meaning any more.
+        let stop_at = self.stop_at.filter(|_| !self.shard.is_stopping());
+        let wakes = [self.shard.next_wake(), self.api.next_wake(), self.sessions.next_wake(), stop_at];
         match wakes.into_iter().flatten().min() {
             Some(at) => NextWake::At(at),
             None => NextWake::Never,
