@@ -1,6 +1,10 @@
 //! Runs a node.
 
 use super::args::{ConfigArgs, StartArgs};
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
 use super::banner::{Banner, MemoryPart};
 use super::output::{Failure, Out};
 use crate::node::config::{ConfigSource, Cores, Driver, NodeConfig};
@@ -24,9 +28,19 @@ pub fn load(args: &ConfigArgs, cores: Option<Cores>, driver: Option<Driver>) -> 
     NodeConfig::load(&source).map_err(Failure::Message)
 }
 
+/// Events of the node go to standard error; `RUST_LOG` chooses which (information and above without it).
+fn log_events() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if subscriber.with_ansi(std::io::stderr().is_terminal()).try_init().is_err() {
+        eprintln!("kataract: events are not printed: this process prints others already");
+    }
+}
+
 /// Runs the node and tells what it says: the banner on standard output, events on standard error.
 fn run_node(config: &NodeConfig, out: &mut Out<'_>) -> Result<(), Failure> {
     let begun = std::time::Instant::now();
+    log_events();
     let mut printed = Ok(());
     let result = run::run(config, &mut |notice| {
         let told = match notice {

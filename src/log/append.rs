@@ -1,11 +1,14 @@
 //! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up to
 //! date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
 
+use bytes::Bytes;
+
 use crate::base::time::Now;
-use crate::batch::patch;
+use crate::batch::{BatchHeader, patch};
 
 use super::finish::Finish;
 use super::head::Head;
+use super::producers::ProducerStates;
 use super::seal::Place;
 use super::segment::{RollQuestion, Segment};
 use super::types::{AppendError, Appended, Durability};
@@ -81,7 +84,7 @@ impl PartitionLog {
                 append_time = time;
             }
         }
-        if let Some(h) = crate::batch::header::BatchHeader::parse(copy) { self.producers.record(&h, head.base_offset, head.last_offset); }
+        note_producer(&mut self.producers, copy);
         self.writer.set_end(head.last_offset + 1);
         if !self.sealed.is_empty() {
             self.take_sealed();
@@ -152,5 +155,18 @@ impl PartitionLog {
         self.finishing.insert(finishing);
         let direct = self.config.durability == Durability::Stable;
         self.segments.insert(base, Segment::new(base, direct, now.wall_ms, now.mono));
+    }
+}
+
+/// Brings the producer states up to date with a batch as it stands in the log.
+pub(super) fn note_producer(producers: &mut ProducerStates, batch: &[u8]) {
+    let Some(header) = BatchHeader::parse(batch) else { return };
+    if header.is_control() {
+        // Only markers have a body to look at, and they are small. One that cannot be read ends no transaction.
+        if let Err(error) = producers.replay(&Bytes::copy_from_slice(batch)) {
+            tracing::warn!(offset = header.base_offset, %error, "a control batch cannot be read");
+        }
+    } else {
+        producers.record(&header, header.base_offset, header.last_offset());
     }
 }

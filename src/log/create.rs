@@ -33,13 +33,7 @@ impl PartitionLog {
     }
 
     /// The folder is there, or the metadata is written.
-    pub(super) fn create_answer(
-        &mut self,
-        result: DiskResult,
-        now: Now,
-        out: &mut LogOut,
-        events: &mut Vec<LogEvent>,
-    ) {
+    pub(super) fn create_answer(&mut self, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         if let Err(error) = result {
             self.fail(format!("making {}: {}", self.dir, error.detail), events);
             return;
@@ -47,8 +41,8 @@ impl PartitionLog {
         self.stopping.steps += 1;
         if self.stopping.steps == 1 {
             let path = format!("{}/{}", self.dir, names::METADATA);
-            let data = checkpoint::encode_partition_metadata(self.topic_id);
-            self.ask(Op::Create, DiskOp::WriteFile { path, data: data.into() }, out);
+            let data = checkpoint::encode_partition_metadata(self.topic_id).into();
+            self.ask(Op::Create, DiskOp::WriteFile { path, data }, out);
         }
         self.pump_create(now, out, events);
     }

@@ -8,7 +8,7 @@ use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult
 
 use super::PartitionLog;
 use super::lazy_index::IndexState;
-use super::names::{self, FileKind};
+use super::names::{self, FileKind, Leftover};
 use super::ops::Op;
 use super::segment::FileState;
 use super::types::{LogEvent, LogOut, ReadError, sooner};
@@ -37,13 +37,17 @@ impl PartitionLog {
             self.retry_soon(now.mono);
             return None;
         };
-        let path = names::path(&self.dir, FileKind::Log, base);
         let segment = self.segment_mut(base);
+        let swap = segment.swap;
         segment.file = FileState::Opening(file);
         if for_reading {
             segment.direct = false;
         }
         let mode = OpenMode { direct: segment.direct, create: segment.durable == 0 };
+        let path = match swap {
+            false => names::path(&self.dir, FileKind::Log, base),
+            true => names::leftover_path(&self.dir, FileKind::Log, base, Leftover::Swap),
+        };
         self.ask(Op::Open { segment: base, file }, DiskOp::Open { file, path, mode }, out);
         None
     }
@@ -83,13 +87,18 @@ impl PartitionLog {
     ) {
         let Some(segment) = self.segments.get_mut(&base) else { return };
         let error = match result {
-            Ok(DiskOutput::Opened { .. }) => {
+            Ok(DiskOutput::Opened { len }) => {
+                if self.loader.is_some() {
+                    segment.filled = len;
+                }
                 segment.file = FileState::Open(file);
                 self.note_use(now.mono);
                 self.space_seems_back(events);
                 return;
             }
-            Ok(_) => DiskError { kind: DiskErrorKind::Invalid, detail: "an open was answered with something else".into() },
+            Ok(_) => {
+                DiskError { kind: DiskErrorKind::Invalid, detail: "an open was answered with something else".into() }
+            }
             Err(error) => error,
         };
         segment.file = FileState::Closed;
@@ -131,7 +140,10 @@ impl PartitionLog {
             self.segments.values().filter(|segment| idle(segment)).map(|segment| segment.base).collect();
         for base in bases {
             self.close_file(base, out);
-            self.segment_mut(base).indexes = IndexState::Absent;
+            let segment = self.segment_mut(base);
+            if matches!(segment.indexes, IndexState::Resident(_)) {
+                segment.indexes = IndexState::Absent;
+            }
         }
         // A file that is busy or being written for stays out of this; whoever ends that notes the use again.
         let used = self.segments.values().filter(|segment| segment.is_closable_or_loaded());

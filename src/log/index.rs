@@ -148,6 +148,15 @@ impl OffsetIndex {
         }
     }
 
+    /// The last (relative offset, position).
+    pub fn last(&self) -> Option<(u32, u32)> {
+        let count = self.len();
+        (count > 0).then(|| {
+            let entry = self.0.entry(count - 1);
+            (u32_at(&entry, 0), u32_at(&entry, 4))
+        })
+    }
+
     /// The position of the last entry, 0 when there is none.
     pub fn last_position(&self) -> u32 {
         match self.len() {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::base::time::Now;
-use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
+use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
 
 use super::PartitionLog;
 use super::head::{Found, Head};
@@ -148,7 +148,7 @@ impl PartitionLog {
         segment.indexes = IndexState::Resident(indexes);
         for (kind, data) in files {
             let path = self.path(kind, base);
-            self.ask(Op::RebuildWrite { segment: base }, DiskOp::WriteFile { path, data: data.into() }, out);
+            self.ask(Op::RebuildWrite { segment: base }, DiskOp::WriteFile { path, data }, out);
         }
         self.segment_mut(base).rebuild_writes += 2;
         self.note_use(now.mono);

@@ -5,6 +5,7 @@
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
+use super::epochs::UNDEFINED_EPOCH;
 use super::ops::Op;
 use super::round::SPACE_RETRY_MS;
 use super::types::{LogEvent, LogOut, LogTag, sooner};
@@ -21,6 +22,7 @@ impl PartitionLog {
         events: &mut Vec<LogEvent>,
     ) {
         self.clock = now;
+        events.append(&mut self.late_events);
         let Some(op) = self.ops.take(tag) else {
             // Only a host that mixes up its logs can do that.
             unreachable!("{}: an answer to {tag:?}, which is not in flight", self.dir);
@@ -39,14 +41,7 @@ impl PartitionLog {
         self.pump(now, out, events);
     }
 
-    fn dispatch(
-        &mut self,
-        op: Op,
-        result: DiskResult,
-        now: Now,
-        out: &mut LogOut,
-        events: &mut Vec<LogEvent>,
-    ) {
+    fn dispatch(&mut self, op: Op, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         match op {
             Op::Create => self.create_answer(result, now, out, events),
             Op::Load => self.load_answer(result, now, out, events),
@@ -106,6 +101,7 @@ impl PartitionLog {
     /// Does what is due; see [`PartitionLog::next_wake`].
     pub fn wake(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         self.clock = now;
+        events.append(&mut self.late_events);
         if self.idle_at.is_some_and(|at| at <= now.mono) && self.phase == Phase::Ready {
             self.drop_idle(now, out);
         }
@@ -114,6 +110,9 @@ impl PartitionLog {
 
     /// When [`PartitionLog::wake`] wants to be called; nothing happens by itself before.
     pub fn next_wake(&self) -> Option<Mono> {
+        if !self.late_events.is_empty() {
+            return Some(self.clock.mono);
+        }
         let times = [
             self.retry_at,
             self.round_wake(),
@@ -174,8 +173,8 @@ impl PartitionLog {
         }
         self.epochs_file = super::EpochsFile { dirty: false, in_flight: true, retry_at: None };
         let path = format!("{}/{}", self.dir, names::EPOCHS);
-        let data = self.epochs.encode();
-        self.ask(Op::Epochs, DiskOp::WriteFile { path, data: data.into() }, out);
+        let data = self.epochs.encode().into();
+        self.ask(Op::Epochs, DiskOp::WriteFile { path, data }, out);
         false
     }
 
@@ -203,19 +202,19 @@ impl PartitionLog {
         }
     }
 
-    /// The largest epoch at or below `epoch` that the log knows, and where it ends; (-1, -1) when there is none
-    /// (OffsetForLeaderEpoch, KIP-279).
+    /// The largest epoch at or below `epoch` that the log knows, and where it ends; (-1, -1) when `epoch` is newer than
+    /// all (OffsetForLeaderEpoch, KIP-279; see [`super::epochs::EpochCache::end_offset_for`]).
     pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
         self.epochs.end_offset_for(epoch, self.end_offset)
     }
 
     /// The leader epoch of the record at `offset`; -1 when the log does not know.
     pub fn epoch_for(&self, offset: i64) -> i32 {
-        self.epochs.epoch_for_offset(offset).unwrap_or(-1)
+        self.epochs.epoch_for_offset(offset).unwrap_or(UNDEFINED_EPOCH)
     }
 
     /// The newest leader epoch in the log; -1 when there is none.
     pub fn latest_epoch(&self) -> i32 {
-        self.epochs.latest().map_or(-1, |e| e.epoch)
+        self.epochs.latest().map_or(UNDEFINED_EPOCH, |entry| entry.epoch)
     }
 }

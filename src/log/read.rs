@@ -57,12 +57,6 @@ pub(super) struct Jobs {
     jobs: BTreeMap<u64, Job>,
 }
 
-impl Jobs {
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-}
-
 /// What a piece of a segment brought a job.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -244,14 +238,7 @@ impl PartitionLog {
     }
 
     /// Acts on a verdict, and on those that follow without a read.
-    fn judge_job(
-        &mut self,
-        key: u64,
-        mut verdict: Verdict,
-        now: Now,
-        out: &mut LogOut,
-        events: &mut Vec<LogEvent>,
-    ) {
+    fn judge_job(&mut self, key: u64, mut verdict: Verdict, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         loop {
             let Some(job) = self.jobs.jobs.get_mut(&key) else { return };
             let base = job.segment;

@@ -98,14 +98,7 @@ pub(super) struct Place {
 impl Writer {
     /// Goes on behind the `carry` bytes of the active segment's last block.
     pub fn new(carry: Vec<u8>) -> Writer {
-        Writer {
-            open: None,
-            queue: VecDeque::new(),
-            round: None,
-            carry,
-            chunk_bytes: BLOCK,
-            pending_bytes: 0,
-        }
+        Writer { open: None, queue: VecDeque::new(), round: None, carry, chunk_bytes: BLOCK, pending_bytes: 0 }
     }
 
     /// Whether anything waits to be written or is being written.

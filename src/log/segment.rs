@@ -95,6 +95,8 @@ pub(super) struct Segment {
     pub rolled: bool,
     /// Writing what a rolled segment (or every segment of a log that stops) needs besides its batches.
     pub finish: Option<Finish>,
+    /// Found as `.log.swap`.
+    pub swap: bool,
     /// Reads planned or in flight on it.
     pub readers: u32,
     /// Index files in flight that were made again.
@@ -132,6 +134,7 @@ impl Segment {
             fill_step: 0,
             rolled: false,
             finish: None,
+            swap: false,
             readers: 0,
             rebuild_writes: 0,
             doom: None,

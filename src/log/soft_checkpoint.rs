@@ -54,7 +54,12 @@ impl PartitionLog {
         let bytes = self.checkpoints.bytes_since + (position - target.durable);
         let due = bytes >= u64::from(self.config.recovery_checkpoint_bytes);
         // A segment before this one that is not final yet may lack its sync (page-cache mode).
-        if !due || !self.finishing.is_empty() || self.checkpoints.is_busy() || offset != self.end_offset || target.rolled {
+        if !due
+            || !self.finishing.is_empty()
+            || self.checkpoints.is_busy()
+            || offset != self.end_offset
+            || target.rolled
+        {
             return None;
         }
         target.close_time_index();

@@ -18,29 +18,33 @@ pub(super) struct Stopping {
     /// [`LogEvent::Closed`] is owed.
     pub close_asked: bool,
     closing_files: bool,
+    /// The folder to be removed could not be renamed.
+    keeps_name: bool,
 }
 
 impl PartitionLog {
     /// Stops cleanly: everything is written, files get their exact lengths, indexes and the producer snapshot follow, files
     /// are closed. [`LogEvent::Closed`] comes at the end, after [`LogEvent::Failed`] when it could not be clean: a host
     /// must not call its stop clean then. Reads still pending end with [`super::ReadError::Gone`].
-    pub fn close(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
+    pub fn close(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
+        let mut events = std::mem::take(&mut self.late_events);
         match self.phase {
             Phase::Ready => {
                 self.phase = Phase::Closing;
                 self.retaining = None;
-                self.fail_all_jobs(events);
+                self.fail_all_jobs(&mut events);
             }
             Phase::Offline => self.stopping.close_asked = true,
             Phase::Closing | Phase::Closed | Phase::Deleting | Phase::Deleted => {}
             // Nothing was appended; what was begun is begun again at the next start.
             Phase::Creating | Phase::Loading | Phase::Truncating => {
                 self.stopping.close_asked = true;
-                self.fail("stopped before it was ready".to_string(), events);
+                self.fail("stopped before it was ready".to_string(), &mut events);
             }
         }
-        self.pump(now, out, events);
+        self.pump(now, out, &mut events);
+        self.late_events = events;
     }
 
     /// Takes the next step of a clean stop.
@@ -103,7 +107,7 @@ impl PartitionLog {
 
     /// Deletes the log with all it holds: the folder is renamed to `<topic>-<partition>.<32 hex digits>-delete`, so that
     /// the name is free at once, files are closed, the folder is removed. [`LogEvent::Deleted`] follows.
-    pub fn delete(&mut self, out: &mut LogOut, events: &mut Vec<LogEvent>) {
+    pub fn delete(&mut self, out: &mut LogOut) {
         match self.phase {
             Phase::Deleting | Phase::Deleted => return,
             _ => {}
@@ -112,19 +116,29 @@ impl PartitionLog {
         self.loader = None;
         self.retaining = None;
         self.stopping = Stopping::default();
-        self.fail_all_jobs(events);
-        self.pump_delete(out, events);
+        let mut events = std::mem::take(&mut self.late_events);
+        self.fail_all_jobs(&mut events);
+        self.pump_delete(out, &mut events);
+        self.late_events = events;
     }
 
     /// Renames once nothing is in flight (operations name files by path), then closes, then removes.
     pub(super) fn pump_delete(&mut self, out: &mut LogOut, events: &mut Vec<LogEvent>) {
-        if !self.ops.is_empty() {
+        if !self.ops.only_closes() {
             return;
         }
-        let to = names::delete_dir(&self.dir, self.topic_id);
+        let renamed = names::delete_dir(&self.dir, self.topic_id);
         match self.stopping.steps {
-            0 => self.ask(Op::Delete, DiskOp::Rename { from: self.dir.clone(), to }, out),
-            1 => if self.close_files(out) { self.ask(Op::Delete, DiskOp::RemoveDir { path: to }, out) },
+            0 => {
+                let from = self.dir.clone();
+                self.ask(Op::Delete, DiskOp::Rename { from, to: renamed }, out);
+            }
+            1 => {
+                if self.close_files(out) && self.ops.is_empty() {
+                    let path = if self.stopping.keeps_name { self.dir.clone() } else { renamed };
+                    self.ask(Op::Delete, DiskOp::RemoveDir { path }, out);
+                }
+            }
             _ => {
                 self.phase = Phase::Deleted;
                 self.cache.clear();
@@ -134,16 +148,14 @@ impl PartitionLog {
         }
     }
 
+    /// The rename or the removal was answered.
     pub(super) fn delete_answer(&mut self, result: DiskResult, events: &mut Vec<LogEvent>) {
-        if let Err(error) = result
-            && error.kind != DiskErrorKind::NotFound
-        {
-            // A folder that cannot be removed stays under its `-delete` name; the next start tries again.
-            events.push(LogEvent::Failed(format!("{}: deleting the log: {}", self.dir, error.detail)));
-            if self.stopping.steps == 0 {
-                self.stopping.steps = 1;
-            }
-        }
         self.stopping.steps += 1;
+        let Err(error) = result else { return };
+        if error.kind != DiskErrorKind::NotFound {
+            // What cannot be renamed is removed under its own name; what cannot be removed is left for the next start.
+            self.stopping.keeps_name = self.stopping.steps == 1;
+            events.push(LogEvent::Failed(format!("{}: deleting the log: {}", self.dir, error.detail)));
+        }
     }
 }

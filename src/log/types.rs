@@ -94,6 +94,9 @@ pub struct LogConfig {
     pub zero_fill_max: u32,
     /// Durable bytes between two soft recovery checkpoints: about what a start after a crash has to read.
     pub recovery_checkpoint_bytes: u32,
+    /// Gaps between offsets are normal in this log (`cleanup.policy` contains or contained `compact`). Otherwise a gap
+    /// that nothing follows is taken for damage when a crash is recovered from.
+    pub gaps_allowed: bool,
     /// Appended bytes that may wait for the disk; beyond it appends get [`AppendError::Full`].
     pub pending_bytes_max: u32,
 }
@@ -113,6 +116,7 @@ impl Default for LogConfig {
             durability: Durability::Stable,
             zero_fill_max: 16 << 20,
             recovery_checkpoint_bytes: 64 << 20,
+            gaps_allowed: false,
             pending_bytes_max: 32 << 20,
         }
     }

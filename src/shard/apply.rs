@@ -174,7 +174,7 @@ impl Shard {
                 self.coordinators.remove(&id.partition);
             }
             self.removal_of.insert(*key, end);
-            self.with_log(*key, now, |log, _, out, events| log.delete(out, events));
+            self.with_log(*key, now, |log, _, out, _| log.delete(out));
         }
         if let Some(folder) = &mut self.folder {
             folder.forget_topic(name);

@@ -39,7 +39,7 @@ impl Shard {
         let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| p.ready).map(|(key, _)| key).collect();
         stopping.open.clone_from(&keys);
         for key in keys {
-            self.with_log(key, now, |log, now, out, events| log.close(now, out, events));
+            self.with_log(key, now, |log, now, out, _| log.close(now, out));
         }
         self.stop_progress();
     }

@@ -52,10 +52,6 @@ impl TailBudget {
         let (_, log) = self.by_age.iter().nth(spared)?;
         Some((*log, excess as usize))
     }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 #[cfg(test)]
@@ -71,6 +67,6 @@ mod tests {
         assert_eq!(budget.next_to_evict(0), Some((2, 30)));
         assert_eq!(budget.next_to_evict(1), Some((1, 30)));
         budget.forget(2);
-        assert_eq!((budget.bytes(), budget.next_to_evict(0)), (80, None));
+        assert_eq!((budget.bytes, budget.next_to_evict(0)), (80, None));
     }
 }

@@ -117,8 +117,7 @@ fn generated_version(api_key: i16, version: i16) -> i16 {
 }
 
 fn decode_generated<T: Decodable>(version: i16, mut body: Bytes) -> Result<T, WireError> {
-    let request = T::decode(&mut body, version).map_err(|error| WireError::Codec(error.to_string()))?;
-    if body.is_empty() { Ok(request) } else { Err(WireError::TrailingBytes(body.len())) }
+    T::decode(&mut body, version).map_err(|error| WireError::Codec(error.to_string()))
 }
 
 /// Reads the body of a cold request, after [`guard::check`]. Strings and bytes are slices of `body`.

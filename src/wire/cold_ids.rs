@@ -30,7 +30,6 @@ pub(super) fn decode_offset_commit(body: &Bytes) -> Result<OffsetCommitRequest, 
         request.topics.push(commit_topic(&mut reader)?);
     }
     reader.skip_tags()?;
-    reader.finish()?;
     Ok(request)
 }
 
@@ -61,7 +60,6 @@ pub(super) fn decode_offset_fetch(body: &Bytes) -> Result<OffsetFetchRequest, Wi
     }
     request.require_stable = reader.i8()? != 0;
     reader.skip_tags()?;
-    reader.finish()?;
     Ok(request)
 }
 

@@ -28,8 +28,6 @@ pub enum WireError {
     NotUtf8,
     /// A marker byte of a nullable structure is neither -1 nor 1.
     BadPresence(i8),
-    /// Bytes are left after the last field.
-    TrailingBytes(usize),
     /// A tagged field has another size than its type.
     TaggedFieldSize { tag: u32, size: usize },
     /// No such API is served here.
@@ -67,7 +65,6 @@ impl fmt::Display for WireError {
             WireError::VarintTooLong => f.write_str("a variable-length number exceeds 32 bits"),
             WireError::NotUtf8 => f.write_str("a string is not UTF-8"),
             WireError::BadPresence(byte) => write!(f, "presence marker {byte}, expected -1 or 1"),
-            WireError::TrailingBytes(count) => write!(f, "{count} bytes after the last field"),
             WireError::TaggedFieldSize { tag, size } => write!(f, "tagged field {tag} cannot have {size} bytes"),
             WireError::UnknownApi(key) => write!(f, "API key {key} is not served"),
             WireError::UnsupportedVersion { api_key, version } => {

@@ -6,6 +6,8 @@
 //! - Record bytes are never copied: a produce request yields slices of its frame, a fetch response yields the slices it
 //!   was given.
 //! - [`versions::APIS`] is the only list of what is served. A codec refuses what the table does not name.
+//! - Bytes after the last field are ignored, as Kafka ignores them: librdkafka sends Metadata 11 and later with fields
+//!   that only version 10 has.
 //! - The crate's generated decoders run only on bytes that [`guard`] has walked (they allocate what a count claims).
 //!
 //! Produce and Fetch are hand-written ([`produce`], [`fetch`]); everything else goes through [`cold`].

@@ -210,12 +210,4 @@ impl<'a> Reader<'a> {
         }
         Ok(count)
     }
-
-    /// Refuses bytes after the last field.
-    pub(super) fn finish(&self) -> Result<(), WireError> {
-        match self.remaining() {
-            0 => Ok(()),
-            count => Err(WireError::TrailingBytes(count)),
-        }
-    }
 }

@@ -119,7 +119,6 @@ pub fn decode_request(version: i16, body: &Bytes) -> Result<FetchRequest, WireEr
         }
         Ok(())
     })?;
-    reader.finish()?;
     Ok(request)
 }
 

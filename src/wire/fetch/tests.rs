@@ -297,7 +297,7 @@ fn truncated_prolonged_and_changed_requests_never_panic() {
             assert!(decode_request(version, &body.slice(..length)).is_err(), "{length} bytes of version {version}");
         }
         let longer = [&body[..], b"\x00"].concat();
-        assert_eq!(decode_request(version, &Bytes::from(longer)), Err(WireError::TrailingBytes(1)));
+        assert!(decode_request(version, &Bytes::from(longer)).is_ok(), "librdkafka sends more than some versions have");
         for _ in 0..2000 {
             let mut changed = body.to_vec();
             for _ in 0..=prng.below(3) {

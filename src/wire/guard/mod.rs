@@ -3,12 +3,11 @@
 //! The generated decoders allocate what a count claims: four bytes of Metadata request would abort the process. The
 //! guard allocates nothing, runs in time linear in the bytes, and refuses: counts that cannot fit the bytes that are
 //! left, negative lengths where null is not allowed, null where the version has no null, strings that are not UTF-8,
-//! truncated fields, bytes after the last field, more than [`COLD_REQUEST_ELEMENTS_MAX`] array elements in all, bodies
+//! truncated fields, more than [`COLD_REQUEST_ELEMENTS_MAX`] array elements in all, bodies
 //! above [`COLD_REQUEST_BYTES_MAX`], and requests whose decoded form would take more than [`MEMORY_FACTOR_MAX`] times
 //! their size. Nesting is as deep as the schema is (three arrays at most). Unknown tagged fields are skipped by their size.
 //!
-//! Kafka ignores bytes after the last field of a request; we refuse them, since they only come from a client that means
-//! another layout than we read.
+//! Bytes after the last field are ignored, as Kafka does.
 //!
 //! [`COLD_REQUEST_ELEMENTS_MAX`]: crate::base::limits::COLD_REQUEST_ELEMENTS_MAX
 
@@ -56,7 +55,6 @@ pub fn check(api_key: i16, version: i16, body: &Bytes) -> Result<(), WireError> 
     }
     let mut walk = Walk { reader: Reader::new(body, api.is_flexible(version)), version, memory: 0 };
     walk.structure(fields)?;
-    walk.reader.finish()?;
     if walk.memory > body.len() * MEMORY_FACTOR_MAX + MEMORY_FREE_BYTES {
         return Err(WireError::MemoryBeyondBytes { bytes: body.len() });
     }

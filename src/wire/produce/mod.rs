@@ -125,7 +125,6 @@ pub fn decode_request(version: i16, body: &Bytes) -> Result<ProduceRequest, Wire
         topics.push(decode_topic(version, &mut reader)?);
     }
     reader.skip_tags()?;
-    reader.finish()?;
     Ok(ProduceRequest { transactional_id, acks, timeout_ms, topics })
 }
 

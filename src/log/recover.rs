@@ -1,0 +1,570 @@
+//! The part of loading that reads batches: from the newest usable snapshot to the end of the log, segment by segment.
+//!
+//! Rules: a batch is believed as `scan.rs` says. A segment that ends well and touches the next one is made final on the
+//! spot (exact length, indexes, the snapshot at the next one's base), so that a crash during a long recovery does not
+//! begin again from the start, and so that memory holds the indexes of one segment. The first segment that does not end
+//! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can never be
+//! taken for batches.
+
+use bytes::Bytes;
+
+use crate::base::limits::BLOCK;
+use crate::base::time::Now;
+use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
+
+use super::append::note_producer;
+use super::head::Head;
+use super::index::{OffsetIndex, TimeIndex};
+use super::lazy_index::IndexState;
+use super::load::{After, Loader, Stage, problem};
+use super::names::{self, FileKind, Leftover};
+use super::ops::Op;
+use super::producers::ProducerStates;
+use super::scan::{Scan, ScanEnd, ScanRules, Step};
+use super::seal::Writer;
+use super::segment::{Indexes, MaxStamp, Segment, block_floor};
+use super::types::{Durability, LogEvent, LogOut};
+use super::{PartitionLog, Phase};
+
+/// What the segment being scanned waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Index,
+    TimeIndex,
+    File,
+    Piece(u32),
+}
+
+/// One segment, or swap file, being scanned.
+#[derive(Debug)]
+pub(super) struct SegmentScan {
+    base: i64,
+    swap: bool,
+    wait: Wait,
+    index: Option<Bytes>,
+    time_index: Option<Bytes>,
+    scan: Option<Scan>,
+    /// How it ended, once it did and before the next one begins.
+    end: Option<ScanEnd>,
+}
+
+impl PartitionLog {
+    /// Lists the snapshots a recovery may begin from.
+    pub(super) fn list_candidates(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let first = loader.logs.keys().next().copied().unwrap_or(0);
+        let upper = match loader.hints.recovery_point {
+            Some(point) if !loader.hints.clean => point,
+            _ => i64::MAX,
+        };
+        loader.candidates = loader.snapshots().into_iter().filter(|&at| at >= first && at <= upper).collect();
+        loader.candidates.sort_unstable();
+        self.try_snapshot(loader, now, out)
+    }
+
+    pub(super) fn try_snapshot(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        if let Some(&offset) = loader.candidates.last() {
+            loader.stage = Stage::Snapshot(offset);
+            let path = self.path(FileKind::Snapshot, offset);
+            self.ask(Op::Load, DiskOp::ReadFile { path, len_max: names::SMALL_FILE_MAX }, out);
+            return Ok(());
+        }
+        loader.snapshot = None;
+        loader.producers = ProducerStates::new();
+        self.begin_scan(loader, now, out)
+    }
+
+    pub(super) fn snapshot_read(
+        &mut self,
+        loader: &mut Loader,
+        offset: i64,
+        result: DiskResult,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let decoded = match &result {
+            Ok(DiskOutput::Data(bytes)) => ProducerStates::decode_snapshot(bytes).map_err(|error| error.to_string()),
+            other => Err(problem("reading it", other.clone())),
+        };
+        match decoded {
+            Ok(mut producers) => {
+                producers.expire(now.wall_ms, self.config.producer_expiration_ms);
+                loader.snapshot = Some(offset);
+                loader.producers = producers;
+                self.begin_scan(loader, now, out)
+            }
+            Err(reason) => {
+                loader.note(format!("the producer snapshot at {offset} was not used: {reason}"));
+                self.discard_snapshot(loader, offset);
+                self.try_snapshot(loader, now, out)
+            }
+        }
+    }
+
+    fn discard_snapshot(&mut self, loader: &mut Loader, offset: i64) {
+        loader.candidates.retain(|&candidate| candidate < offset);
+        loader.others.remove(&(FileKind::Snapshot, offset));
+        loader.todo.push_back(DiskOp::Remove { path: self.path(FileKind::Snapshot, offset) });
+    }
+
+    /// Sets up the segments below the snapshot as they are and scans from the one that holds it.
+    fn begin_scan(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let Some(&first) = loader.logs.keys().next() else {
+            let start = loader.hints.log_start.unwrap_or(0).max(0);
+            return self.restart(loader, start, now, out);
+        };
+        let mut from = loader.snapshot.unwrap_or(first);
+        self.epochs = match &loader.known_epochs {
+            Some(known) => known.clone(),
+            None => {
+                // Made again from every batch there is.
+                from = first;
+                Default::default()
+            }
+        };
+        self.epochs.truncate_from_end(from);
+        let base = loader.logs.range(..=from).next_back().map_or(first, |(&base, _)| base);
+        self.drop_scanned(out);
+        let mut below = loader.logs.range(..base).peekable();
+        while let Some((&lower, &len)) = below.next() {
+            let end = below.peek().map_or(base, |(next, _)| **next);
+            self.segments.insert(lower, Segment::found(lower, end, len, now.wall_ms, now.mono));
+        }
+        loader.report.snapshot_offset = loader.snapshot;
+        self.scan_segment(loader, base, now, out)
+    }
+
+    /// Forgets the segments of an attempt that is begun again.
+    pub(super) fn drop_scanned(&mut self, out: &mut LogOut) {
+        let bases: Vec<i64> = self.segments.keys().copied().collect();
+        for base in bases {
+            self.close_file(base, out);
+        }
+        self.segments.clear();
+    }
+
+    /// Begins with a segment: its indexes first, when the scan may begin behind its start.
+    fn scan_segment(&mut self, loader: &mut Loader, base: i64, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let len = loader.logs.get(&base).copied().unwrap_or(0);
+        let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
+        let direct = self.config.durability == Durability::Stable;
+        let segment = match next {
+            Some(next) => Segment::found(base, next, len, now.wall_ms, now.mono),
+            None => Segment { durable: len, ..Segment::new(base, direct, now.wall_ms, now.mono) },
+        };
+        self.segments.insert(base, segment);
+        let has = |kind| loader.others.contains_key(&(kind, base));
+        let inside = loader.snapshot.is_some_and(|snapshot| snapshot > base) && loader.known_epochs.is_some();
+        let indexed = inside && has(FileKind::Index) && has(FileKind::TimeIndex);
+        let wait = if indexed { Wait::Index } else { Wait::File };
+        let (index, time_index, scan, end) = (None, None, None, None);
+        loader.scan = Some(Box::new(SegmentScan { base, swap: false, wait, index, time_index, scan, end }));
+        loader.stage = Stage::Scan;
+        if indexed {
+            let path = self.path(FileKind::Index, base);
+            self.ask(Op::Load, DiskOp::ReadFile { path, len_max: names::SMALL_FILE_MAX }, out);
+            return Ok(());
+        }
+        if inside {
+            loader.report.indexes_rebuilt += 1;
+        }
+        self.scan_file(loader, now, out)
+    }
+
+    /// An answer while a segment is being scanned.
+    pub(super) fn scan_answer(
+        &mut self,
+        loader: &mut Loader,
+        result: DiskResult,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let Some(current) = &mut loader.scan else { return Err("an answer without a scan".to_string()) };
+        let data = match (result, current.wait) {
+            (Ok(DiskOutput::Data(data)), _) => Some(data),
+            (_, Wait::Index | Wait::TimeIndex) => None,
+            (other, _) => return Err(problem(&format!("reading segment {}", current.base), other)),
+        };
+        match current.wait {
+            Wait::Index => {
+                (current.index, current.wait) = (data, Wait::TimeIndex);
+                let path = self.path(FileKind::TimeIndex, current.base);
+                self.ask(Op::Load, DiskOp::ReadFile { path, len_max: names::SMALL_FILE_MAX }, out);
+                Ok(())
+            }
+            Wait::TimeIndex => {
+                (current.time_index, current.wait) = (data, Wait::File);
+                self.scan_file(loader, now, out)
+            }
+            Wait::Piece(asked) => {
+                if let (Some(scan), Some(data)) = (&mut current.scan, data) {
+                    scan.feed(&data, asked);
+                }
+                self.scan_on(loader, now, out)
+            }
+            Wait::File => Err("an answer without a question".to_string()),
+        }
+    }
+
+    /// Goes on as soon as the file is open; pumped until then.
+    pub(super) fn pump_load(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
+        let Some(mut loader) = self.loader.take() else { return };
+        let waits = loader.scan.as_ref().is_some_and(|scan| scan.wait == Wait::File);
+        let done = match loader.stage {
+            Stage::Scan if waits => self.scan_file(&mut loader, now, out),
+            Stage::TailFile => self.read_tail(&mut loader, now, out),
+            _ => Ok(()),
+        };
+        self.after_step(loader, done, now, out, events);
+    }
+
+    fn scan_file(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let Some(current) = &mut loader.scan else { return Ok(()) };
+        if self.ensure_open(current.base, now, out).is_none() {
+            return Ok(());
+        }
+        let rules = ScanRules {
+            gaps_allowed: self.config.gaps_allowed || current.swap,
+            known_epochs: loader.known_epochs.clone(),
+            limit: loader.limit,
+        };
+        let segment = self.segments.get_mut(&current.base).ok_or("the segment being scanned is gone")?;
+        let file_len = segment.filled;
+        let upto = loader.snapshot.unwrap_or(current.base);
+        (segment.size, segment.durable, segment.end) = (0, file_len, segment.base);
+        let entry = current.usable_indexes(upto, file_len).map(|(indexes, entry)| {
+            segment.take_indexes(indexes);
+            entry
+        });
+        if current.index.take().is_some() && entry.is_none() {
+            loader.report.indexes_rebuilt += 1;
+            loader.report.notes.push(format!("the indexes of segment {} were not usable", current.base));
+        }
+        current.scan = Some(match entry {
+            Some((position, last_offset)) if position > 0 => {
+                segment.size = position;
+                Scan::from_entry(position, last_offset, file_len, rules)
+            }
+            _ => {
+                segment.indexes = IndexState::Resident(Indexes::new());
+                segment.max_stamp = Some(MaxStamp { timestamp: -1, offset: segment.base });
+                Scan::new(segment.base, file_len, rules)
+            }
+        });
+        self.scan_on(loader, now, out)
+    }
+
+    /// Judges what is at hand and asks for more.
+    fn scan_on(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        loop {
+            let Some(current) = &mut loader.scan else { return Ok(()) };
+            let Some(scan) = &mut current.scan else { return Ok(()) };
+            match scan.next() {
+                Step::Batch { head, position, range } => {
+                    let replay = !current.swap && head.base_offset >= loader.snapshot.unwrap_or(i64::MIN);
+                    if replay {
+                        note_producer(&mut loader.producers, scan.bytes(range));
+                    }
+                    loader.report.scanned_batches += 1;
+                    loader.report.scanned_bytes += head.size as u64;
+                    self.note_scanned(current.base, position, &head, !current.swap)?;
+                }
+                Step::Read { position, len } => {
+                    let file = self.segments.get(&current.base).and_then(|segment| segment.open_file());
+                    let file = file.ok_or("the file of the segment being scanned is not open")?;
+                    current.wait = Wait::Piece(len);
+                    self.ask(Op::Load, DiskOp::Read { file, position, len }, out);
+                    return Ok(());
+                }
+                Step::End(_) if scan.start_is_doubtful() => {
+                    let note = format!("the index of segment {} points to no batch", current.base);
+                    (current.scan, current.index, current.time_index) = (None, None, None);
+                    loader.report.indexes_rebuilt += 1;
+                    loader.note(note);
+                    return self.scan_file(loader, now, out);
+                }
+                Step::End(end) => return self.segment_scanned(loader, end, now, out),
+            }
+        }
+    }
+
+    fn note_scanned(&mut self, base: i64, position: u64, head: &Head, in_log: bool) -> Result<(), String> {
+        let interval = self.config.index_interval_bytes;
+        let segment = self.segments.get_mut(&base).ok_or("the segment being scanned is gone")?;
+        crate::invariant!(segment.size == position, "a scan skipped bytes");
+        if head.last_offset - base > i64::from(i32::MAX) {
+            return Err(format!("offset {} is out of the range of segment {base}", head.last_offset));
+        }
+        segment.note_batch(head, interval);
+        if in_log {
+            self.epochs.assign(head.leader_epoch, head.base_offset);
+        }
+        Ok(())
+    }
+
+    /// A segment is scanned to its end: is it the last?
+    fn segment_scanned(&mut self, loader: &mut Loader, end: ScanEnd, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let Some(current) = &mut loader.scan else { return Ok(()) };
+        let base = current.base;
+        if end.old_format {
+            return Err(format!("segment {base} holds records of message format 0 or 1, which are not supported"));
+        }
+        if current.swap {
+            current.end = Some(end.clone());
+            return self.swap_scanned(loader, end, now, out);
+        }
+        let segment = self.segment_mut(base);
+        let file_len = segment.filled;
+        (segment.durable, segment.synced, segment.end) = (end.position, end.position, end.next_offset);
+        loader.report.padding_bytes += end.padding;
+        let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
+        let well = end.reason.is_none() && !end.at_limit;
+        let touches = |next: i64| {
+            let gap_is_fine = end.padding == 0 || self.config.gaps_allowed;
+            next == end.next_offset || (next > end.next_offset && gap_is_fine)
+        };
+        match next {
+            Some(next) if well && touches(next) => self.finish_scanned(loader, next, file_len, now, out),
+            _ => self.log_scanned(loader, end, file_len, now, out),
+        }
+    }
+
+    /// Makes a rolled segment final before the next one is scanned.
+    fn finish_scanned(
+        &mut self,
+        loader: &mut Loader,
+        next: i64,
+        file_len: u64,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let base = loader.scan.as_ref().map_or(0, |scan| scan.base);
+        let segment = self.segment_mut(base);
+        segment.end = next;
+        segment.close_time_index();
+        if let Some(file) = segment.open_file()
+            && file_len != segment.size
+        {
+            loader.todo.push_back(DiskOp::SetLen { file, len: segment.size });
+        }
+        segment.filled = segment.size;
+        if let IndexState::Resident(indexes) = &mut segment.indexes {
+            let files = [(FileKind::Index, indexes.offset.freeze()), (FileKind::TimeIndex, indexes.time.freeze())];
+            for (kind, data) in files {
+                loader.todo.push_back(DiskOp::WriteFile { path: self.path(kind, base), data });
+            }
+        }
+        if loader.snapshot.is_none_or(|snapshot| snapshot <= next) {
+            let data = loader.producers.encode_snapshot();
+            loader.todo.push_back(DiskOp::WriteFile { path: self.path(FileKind::Snapshot, next), data });
+            loader.others.insert((FileKind::Snapshot, next), 0);
+        }
+        self.run_todo(loader, After::NextSegment, now, out)
+    }
+
+    /// The segment before is final; scans the one after it.
+    pub(super) fn next_segment_scan(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let base = loader.scan.take().map_or(0, |scan| scan.base);
+        self.close_file(base, out);
+        self.segment_mut(base).indexes = IndexState::Absent;
+        let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
+        let next = next.ok_or("the next segment is gone")?;
+        self.scan_segment(loader, next, now, out)
+    }
+
+    /// The end of the log is found: removes and cuts what lies behind it.
+    fn log_scanned(
+        &mut self,
+        loader: &mut Loader,
+        end: ScanEnd,
+        file_len: u64,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let base = loader.scan.as_ref().map_or(0, |scan| scan.base);
+        let log_end = end.next_offset;
+        if let Some(snapshot) = loader.snapshot
+            && snapshot > log_end
+        {
+            loader.note(format!("the snapshot at {snapshot} lies behind the log end {log_end} and was dropped"));
+            self.discard_snapshot(loader, snapshot);
+            loader.report.padding_bytes = 0;
+            return self.try_snapshot(loader, now, out);
+        }
+        loader.report.torn_bytes += end.torn;
+        loader.report.torn_reason = end.reason.map(|reason| format!("segment {base} {reason}"));
+        if let Some(start) = loader.hints.log_start
+            && start > log_end
+            && loader.limit.is_none()
+        {
+            loader.note(format!("the log ended at {log_end}, before its start {start}: everything was dropped"));
+            return self.restart(loader, start, now, out);
+        }
+        let dir = self.dir.clone();
+        let later: Vec<i64> = loader.logs.range(base + 1..).rev().map(|(&later, _)| later).collect();
+        loader.report.segments_removed += later.len() as u32;
+        for later in later {
+            loader.remove_segment(&dir, later);
+        }
+        loader.remove_snapshots_above(&dir, log_end);
+        let segment = self.segment_mut(base);
+        if file_len != segment.size
+            && let Some(file) = segment.open_file()
+        {
+            loader.todo.push_back(DiskOp::SetLen { file, len: segment.size });
+        }
+        segment.filled = segment.size;
+        self.end_offset = log_end;
+        self.run_todo(loader, After::Cut, now, out)
+    }
+
+    /// The last segment becomes the active one: its file open for writing, its first and last blocks known.
+    pub(super) fn read_tail(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let base = loader.scan.as_ref().map_or(0, |scan| scan.base);
+        let direct = self.config.durability == Durability::Stable;
+        if self.segment_mut(base).rolled {
+            // It was not the last one before: it is open through the page cache.
+            self.close_file(base, out);
+            let segment = self.segment_mut(base);
+            (segment.rolled, segment.direct) = (false, direct);
+        }
+        loader.stage = Stage::TailFile;
+        let Some(file) = self.ensure_open(base, now, out) else { return Ok(()) };
+        let segment = self.segment_mut(base);
+        if segment.size > 0 && segment.first_timestamp.is_none() {
+            loader.stage = Stage::FirstBlock;
+            self.ask(Op::Load, DiskOp::Read { file, position: 0, len: BLOCK as u32 }, out);
+            return Ok(());
+        }
+        let position = block_floor(segment.size);
+        if position == segment.size {
+            self.phase = Phase::Ready;
+            return Ok(());
+        }
+        loader.stage = Stage::LastBlock;
+        self.ask(Op::Load, DiskOp::Read { file, position, len: BLOCK as u32 }, out);
+        Ok(())
+    }
+
+    pub(super) fn first_block_read(
+        &mut self,
+        loader: &mut Loader,
+        result: DiskResult,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let data = match result {
+            Ok(DiskOutput::Data(data)) => data,
+            other => return Err(problem("reading the first block", other)),
+        };
+        // Below the recovery point nothing is judged: an unreadable head only leaves the age of the segment unknown.
+        let head = match Head::find(&data, u64::MAX) {
+            super::head::Found::Batch(head) => head.max_timestamp,
+            _ => -1,
+        };
+        self.active_mut().first_timestamp = Some(head);
+        self.read_tail(loader, now, out)
+    }
+
+    pub(super) fn last_block_read(&mut self, loader: &mut Loader, result: DiskResult) -> Result<(), String> {
+        let data = match result {
+            Ok(DiskOutput::Data(data)) => data,
+            other => return Err(problem("reading the last block", other)),
+        };
+        let size = self.active().size;
+        let carry = data.get(..(size - block_floor(size)) as usize);
+        let carry = carry.ok_or("the last block is shorter than it was a moment ago")?;
+        self.writer = Writer::new(carry.to_vec());
+        loader.stage = Stage::TailFile;
+        self.phase = Phase::Ready;
+        Ok(())
+    }
+
+    /// Everything is known: the log is ready.
+    pub(super) fn loaded(&mut self, loader: Loader, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
+        let first = self.segments.keys().next().copied().unwrap_or(0);
+        let end = self.end_offset;
+        (self.durable_offset, self.synced_offset) = (end, end);
+        self.start_offset = loader.hints.log_start.unwrap_or(first).clamp(first, end.max(first));
+        self.snapshots = loader.snapshots().into_iter().collect();
+        self.producers = loader.producers;
+        self.checkpoints.bytes_since = loader.report.scanned_bytes;
+        self.epochs.truncate_from_start(self.start_offset);
+        self.epochs.truncate_from_end(end.max(self.start_offset));
+        self.epochs_file.dirty |= loader.known_epochs.as_ref() != Some(&self.epochs);
+        self.report = Some(super::RecoveryReport { log_start: self.start_offset, log_end: end, ..loader.report });
+        events.push(if loader.truncating { LogEvent::Truncated(end) } else { LogEvent::Ready });
+        self.doom_below_start();
+        self.pump(now, out, events);
+    }
+
+    /// Looks at the next result of a compaction that was to take the place of its originals.
+    pub(super) fn next_swap(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let Some((base, len)) = loader.swaps.pop_first() else { return self.folder_is_tidy(loader, now, out) };
+        self.drop_scanned(out);
+        let segment = Segment { swap: true, ..Segment::found(base, base, len, now.wall_ms, now.mono) };
+        self.segments.insert(base, segment);
+        let (index, time_index, scan, end) = (None, None, None, None);
+        let wait = Wait::File;
+        loader.scan = Some(Box::new(SegmentScan { base, swap: true, wait, index, time_index, scan, end }));
+        loader.stage = Stage::Scan;
+        self.scan_file(loader, now, out)
+    }
+
+    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest first, and
+    /// it takes its name last. One that is not whole loses to its originals.
+    fn swap_scanned(&mut self, loader: &mut Loader, end: ScanEnd, now: Now, out: &mut LogOut) -> Result<(), String> {
+        let base = loader.scan.take().map_or(0, |scan| scan.base);
+        let dir = self.dir.clone();
+        self.drop_scanned(out);
+        let swap = |kind| names::leftover_path(&dir, kind, base, Leftover::Swap);
+        let whole = end.reason.is_none() && end.padding == 0;
+        if !whole && loader.logs.contains_key(&base) {
+            loader.note(format!("the compacted segment {base} was not whole; its originals stay"));
+            for kind in [FileKind::Index, FileKind::TimeIndex, FileKind::TxnIndex, FileKind::Log] {
+                loader.todo.push_back(DiskOp::Remove { path: swap(kind) });
+            }
+            return self.run_todo(loader, After::List, now, out);
+        }
+        loader.note(format!("the compacted segment {base} took the place of its originals"));
+        let replaced: Vec<i64> = match whole {
+            true => loader.logs.range(base + 1..end.next_offset.max(base + 1)).rev().map(|(&at, _)| at).collect(),
+            false => Vec::new(),
+        };
+        for original in replaced {
+            loader.remove_segment(&dir, original);
+        }
+        // The offset and time indexes are made again when they are needed.
+        for kind in [FileKind::Index, FileKind::TimeIndex] {
+            loader.todo.push_back(DiskOp::Remove { path: self.path(kind, base) });
+            loader.todo.push_back(DiskOp::Remove { path: swap(kind) });
+        }
+        for kind in [FileKind::TxnIndex, FileKind::Log] {
+            loader.todo.push_back(DiskOp::Rename { from: swap(kind), to: self.path(kind, base) });
+        }
+        self.run_todo(loader, After::List, now, out)
+    }
+}
+
+impl SegmentScan {
+    /// The indexes below `upto`, when both files can be true, and the entry to begin at: (position, last offset).
+    fn usable_indexes(&self, upto: i64, file_len: u64) -> Option<(Indexes, (u64, i64))> {
+        let mut offset = OffsetIndex::decode(self.index.clone()?, file_len)?;
+        let mut time = TimeIndex::decode(self.time_index.clone()?)?;
+        let relative = u32::try_from(upto - self.base).ok()?;
+        offset.truncate(relative);
+        let (last, position) = offset.last().unwrap_or((0, 0));
+        // The entry itself comes again with its batch.
+        offset.truncate(last);
+        time.truncate(last);
+        Some((Indexes { offset, time }, (u64::from(position), self.base + i64::from(last))))
+    }
+}
+
+impl Segment {
+    /// Takes over indexes that end before the place where a scan begins.
+    fn take_indexes(&mut self, indexes: Indexes) {
+        let (timestamp, offset) = indexes.time.last().unwrap_or((-1, 0));
+        self.max_stamp = Some(MaxStamp { timestamp, offset: self.base + i64::from(offset) });
+        self.indexes = IndexState::Resident(indexes);
+    }
+}
