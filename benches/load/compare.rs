@@ -58,7 +58,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
 }
 
 fn produce_once(plan: &Plan, step: &Step, broker: &Broker, topic: &str) -> std::io::Result<Run> {
-    produce::make_topic(broker.address, topic, plan.partitions, &step.shape)?;
+    produce::make_topic(broker.address, topic, plan.partitions)?;
     let before = broker.pid.and_then(process::cpu);
     let sent = produce::run(broker.address, topic, plan.partitions, &step.shape, plan.acks, step.bytes)?;
     let at = |part: usize| sent.latencies.get(sent.latencies.len() * part / 100).copied().unwrap_or_default();

@@ -29,7 +29,7 @@ struct Worker {
 }
 
 pub fn run(address: SocketAddr, topic: &str, partitions: i32, shape: &Shape, acks: i16, bytes: u64) -> io::Result<Sent> {
-    let batch = wire::batch(shape);
+    let batch = wire::batch(shape.records_per_batch, shape.record_bytes);
     let groups: Vec<Vec<i32>> =
         (0..partitions).collect::<Vec<_>>().chunks(shape.batches_per_request).map(<[i32]>::to_vec).collect();
     let frames: Vec<Vec<u8>> = groups.iter().map(|group| wire::produce(topic, group, &batch, acks)).collect();
@@ -85,7 +85,7 @@ impl Worker {
 }
 
 /// Makes a topic and waits until every partition takes a batch.
-pub fn make_topic(address: SocketAddr, topic: &str, partitions: i32, shape: &Shape) -> io::Result<()> {
+pub fn make_topic(address: SocketAddr, topic: &str, partitions: i32) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     let mut frame = Vec::new();
     wire::send(&mut stream, &mut wire::create_topic(topic, partitions), 1)?;
@@ -94,7 +94,7 @@ pub fn make_topic(address: SocketAddr, topic: &str, partitions: i32, shape: &Sha
     if error != 0 {
         return Err(io::Error::other(format!("CreateTopics was answered with error {error}")));
     }
-    let batch = wire::batch(&Shape { records_per_batch: 1, ..*shape });
+    let batch = wire::batch(1, 100);
     let all: Vec<i32> = (0..partitions).collect();
     for attempt in 2..100 {
         wire::send(&mut stream, &mut wire::produce(topic, &all, &batch, -1), attempt)?;

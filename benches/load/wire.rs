@@ -3,8 +3,6 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use crate::args::Shape;
-
 /// Fixed header of a record batch, bytes, and where its checksum begins to count.
 const HEADER: usize = 61;
 const CRC_FROM: usize = 21;
@@ -107,11 +105,11 @@ impl<'a> In<'a> {
     }
 }
 
-/// One batch of the shape, timestamps of today.
-pub fn batch(shape: &Shape) -> Vec<u8> {
-    let count = shape.records_per_batch as i32;
+/// One batch, timestamps of today.
+pub fn batch(records_per_batch: usize, record_bytes: usize) -> Vec<u8> {
+    let count = records_per_batch as i32;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-    let value: Vec<u8> = (0..shape.record_bytes).map(|at| (at * 31 % 251) as u8).collect();
+    let value: Vec<u8> = (0..record_bytes).map(|at| (at * 31 % 251) as u8).collect();
     let mut records = Out::default();
     for index in 0..count {
         let mut record = Out::default();
@@ -323,14 +321,6 @@ pub fn receive(stream: &mut impl Read, frame: &mut Vec<u8>, correlation: i32) ->
 /// Our own broker's code takes the batches and writes answers that are read right.
 pub fn check() {
     use kataract::batch::validate::{ClientRules, check_client_batch};
-    let shape = Shape {
-        name: "check",
-        records_per_batch: 3,
-        record_bytes: 100,
-        batches_per_request: 1,
-        connections: 1,
-        depth: 1,
-    };
     let rules = ClientRules {
         max_batch_bytes: 1 << 20,
         compacted: false,
@@ -340,7 +330,7 @@ pub fn check() {
         now_ms: 0,
         zstd_allowed: true,
     };
-    let batch = batch(&shape);
+    let batch = batch(3, 100);
     let header = check_client_batch(&batch, &rules).expect("a valid batch");
     assert_eq!(header.record_count, 3);
     assert_eq!(end_of(&batch).expect("a batch"), Some(3));
