@@ -89,8 +89,8 @@ impl PartitionLog {
         }
     }
 
-    /// The end of a turn: hands everything appended to the disk, unless a write is in flight already; then it follows
-    /// as soon as that one is done.
+    /// The end of a turn: hands everything appended to the disk, unless a write is in flight already; then it follows as
+    /// soon as that one is done, or with the next flush when the settings say that writes wait for it.
     pub fn flush(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
         if self.phase == Phase::Ready {
@@ -106,6 +106,14 @@ impl PartitionLog {
             self.drop_idle(now, out);
         }
         self.pump(now, out, events);
+    }
+
+    /// Bytes of appends in the disk's hands; 0 as well when they stay there until something outside changes.
+    pub fn writing_bytes(&self) -> u64 {
+        match self.phase {
+            Phase::Ready | Phase::Closing => self.round_bytes(),
+            _ => 0,
+        }
     }
 
     /// When [`PartitionLog::wake`] wants to be called; nothing happens by itself before.
@@ -134,7 +142,9 @@ impl PartitionLog {
             Phase::Loading => self.pump_load(now, out, events),
             Phase::Ready | Phase::Closing => {
                 self.epochs_are_written(now, out);
-                self.pump_writes(now, out);
+                if self.phase == Phase::Closing || !self.config.writes_wait_for_flush {
+                    self.pump_writes(now, out);
+                }
                 self.pump_finish(now, out);
                 self.pump_checkpoint(out);
                 self.pump_lazy_sync(now, out);

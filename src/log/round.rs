@@ -250,6 +250,16 @@ impl PartitionLog {
         }
     }
 
+    /// Bytes that the disk is writing or syncing; not those that wait for room on it.
+    pub(super) fn round_bytes(&self) -> u64 {
+        match &self.writer.round {
+            Some(round) if !matches!(round.stage, Stage::Retry(_)) => {
+                round.jobs.iter().map(|job| job.data.len() as u64).sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// When the current round is to be tried again.
     pub(super) fn round_wake(&self) -> Option<Mono> {
         match self.writer.round.as_ref()?.stage {

@@ -283,6 +283,7 @@ pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogC
                 Durability::PageCache { messages: topic.flush_messages, ms: topic.flush_ms }
             }
         },
+        writes_wait_for_flush: true,
         ..LogConfig::default()
     }
 }

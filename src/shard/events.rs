@@ -22,8 +22,6 @@ impl Shard {
                     self.release(key, now);
                     self.wake_watchers(key, false);
                 }
-                // What gathered while the write was in flight goes out with this turn's flush.
-                self.mark_dirty(key);
             }
             LogEvent::ReadDone { id, result } => match self.reads.take(key, id.0) {
                 Some(ReadFor::Fetch { job }) => self.fetch_read_done(job, key, result, now),
@@ -185,7 +183,7 @@ impl Shard {
         }
     }
 
-    /// Keeps what the core knows of a log as the log has it now: its timer, and its share of the tail cache.
+    /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail cache.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let wanted = partition.log.next_wake();
@@ -198,6 +196,9 @@ impl Shard {
             }
             partition.wake_at = wanted;
         }
+        let writing = partition.log.writing_bytes();
+        self.bytes_writing = self.bytes_writing - partition.writing_bytes + writing;
+        partition.writing_bytes = writing;
         self.tail_cache.note(key, partition.log.cached_bytes(), partition.log.oldest_cached());
     }
 

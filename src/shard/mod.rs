@@ -50,6 +50,9 @@ use reads::Reads;
 use route::Route;
 use tail_budget::TailBudget;
 
+/// Up to so many bytes in the disk's hands hold the next writes back; see [`Shard::flush`].
+const GATHER_BYTES_MAX: u64 = 256 << 10;
+
 /// What a shard tells people; flows out only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -142,6 +145,8 @@ pub struct Shard {
     topic_settings: BTreeMap<TopicId, TopicSettings>,
     desk: DiskDesk,
     dirty: Vec<Key>,
+    /// Bytes of appends in the disk's hands, over all logs.
+    bytes_writing: u64,
     /// When each log wants to be looked at again.
     log_timers: BTreeSet<(Mono, Key)>,
     tail_cache: TailBudget,
@@ -187,6 +192,7 @@ impl Shard {
             topic_settings: BTreeMap::new(),
             desk,
             dirty: Vec::new(),
+            bytes_writing: 0,
             log_timers: BTreeSet::new(),
             tail_cache: TailBudget::new(config.tail_cache_bytes),
             produce_jobs: Slots::default(),
@@ -311,6 +317,8 @@ impl Shard {
         match self.desk.asker(token) {
             Some(DiskAsker::Log(key, tag)) => {
                 self.with_log(key, now, |log, now, out, events| log.complete(tag, result, now, out, events));
+                // Whatever it made room for goes out with this turn's flush.
+                self.mark_dirty(key);
             }
             Some(DiskAsker::Folder(id)) => {
                 let event = self.folder.as_mut().and_then(|folder| folder.complete(id, result, &mut self.desk));
@@ -345,7 +353,14 @@ impl Shard {
     }
 
     /// End of a turn: one write for each log that has something to write.
+    ///
+    /// While small writes are in flight the next ones gather, over all logs of the core: the disk gets them in one
+    /// submission and flushes its cache once, and their acknowledgements leave together. Large writes are worth a
+    /// submission of their own and are too slow to wait for.
     pub fn flush(&mut self, now: Now) {
+        if (1..=GATHER_BYTES_MAX).contains(&self.bytes_writing) {
+            return self.keep_tail_cache_budget();
+        }
         let dirty = std::mem::take(&mut self.dirty);
         for key in &dirty {
             if let Some(partition) = self.partitions.get_mut(*key) {

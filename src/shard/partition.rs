@@ -67,6 +67,8 @@ pub struct Partition {
     pub no_space: bool,
     /// In the core's list of logs to flush at the end of this turn.
     pub dirty: bool,
+    /// The log's share of the bytes that the core is writing.
+    pub writing_bytes: u64,
     /// The log's timer in the core's table.
     pub wake_at: Option<Mono>,
     /// In order of `until`.
@@ -86,6 +88,7 @@ impl Partition {
             offline: None,
             no_space: false,
             dirty: false,
+            writing_bytes: 0,
             wake_at: None,
             acks: VecDeque::new(),
             watchers: Vec::new(),
