@@ -23,7 +23,8 @@ impl Rig {
     fn new() -> Rig {
         let (mut files, mut ops) = (FileSlots::new(0, 100), Vec::new());
         let mut out = LogOut { ops: &mut ops, files: &mut files };
-        let log = PartitionLog::create("bench-0".to_owned(), Uuid([7; 16]), LogConfig::default(), kit::now(0), &mut out);
+        let log =
+            PartitionLog::create("bench-0".to_owned(), Uuid([7; 16]), LogConfig::default(), kit::now(0), &mut out);
         let mut rig = Rig { log, files, ops, events: Vec::new(), step: 0 };
         rig.settle();
         assert!(rig.log.is_ready());

@@ -1,5 +1,5 @@
-//! The simulator on fixed seeds: every seed that ever found something, the same seed twice, a power cut at every write of
-//! small runs, and the mistakes that must be caught.
+//! The simulator on fixed seeds: every seed that ever found something, the same seed twice, a power cut at every write
+//! of small runs, and the mistakes that must be caught.
 
 use kataract::sim::mutation::Mutation;
 use kataract::sim::run::{Options, run};

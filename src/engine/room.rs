@@ -1,10 +1,10 @@
 //! The memory of frames that are still arriving on one core, shared by all of its connections.
 //!
-//! A connection between frames, or inside a small one, needs nothing from here. Inside a larger one it takes room for each
-//! read and waits when there is none, so that nobody who announces much costs more than the budget. The one that has
-//! held room for the longest time may always go on, otherwise halves of frames could wait for one another. While others
-//! wait, whoever has been silent for [`SILENT_MS_MAX`] or takes longer than [`FRAME_MS_MAX`] gives its room back by
-//! being closed: a client that stops in the middle of a frame must not keep others from sending theirs.
+//! A connection between frames, or inside a small one, needs nothing from here. Inside a larger one it takes room for
+//! each read and waits when there is none, so that nobody who announces much costs more than the budget. The one that
+//! has held room for the longest time may always go on, otherwise halves of frames could wait for one another. While
+//! others wait, whoever has been silent for [`SILENT_MS_MAX`] or takes longer than [`FRAME_MS_MAX`] gives its room back
+//! by being closed: a client that stops in the middle of a frame must not keep others from sending theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 

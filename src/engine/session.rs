@@ -5,8 +5,8 @@
 //! (as Kafka does with all), since a small request may have a large answer. At most [`SessionLimits::bytes_in_flight`]
 //! bytes of frames are in work or arriving over the core (`room.rs`), and what waits for slow readers is held to
 //! [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one before, fetches
-//! answer with as little as they may, and a reader that has stopped is closed. At a limit the connection is not read any
-//! more: the socket fills, and TCP tells the client.
+//! answer with as little as they may, and a reader that has stopped is closed. At a limit the connection is not read
+//! any more: the socket fills, and TCP tells the client.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -120,8 +120,8 @@ impl PartitionLog {
         };
         self.epochs.truncate_from_end(from);
         loader.epochs_from = from;
-        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it may not
-        // be final, so its tail is looked at as well.
+        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it may
+        // not be final, so its tail is looked at as well.
         let upto = if loader.hints.clean { from } else { from - 1 };
         let base = loader.logs.range(..=upto).next_back().map_or(first, |(&base, _)| base);
         self.drop_scanned(out);

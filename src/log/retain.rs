@@ -164,8 +164,8 @@ impl PartitionLog {
     }
 
     fn doom_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
-        // The file of an empty active segment is what tells a start after a crash where the log ends: it is there before
-        // the last segment with data goes.
+        // The file of an empty active segment is what tells a start after a crash where the log ends: it is there
+        // before the last segment with data goes.
         let active = self.active();
         let (active, waits) = (active.base, active.size == 0 && self.segments[&base].doom == Some(Doom::Waiting));
         if waits && self.ensure_open(active, now, out).is_none() {

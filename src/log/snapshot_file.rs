@@ -2,12 +2,13 @@
 //!
 //! int16 version, uint32 CRC-32C of all that follows, int32 count, then per producer 46 bytes: int64 producer id,
 //! int16 epoch, int32 last sequence, int64 last offset, int32 offset delta, int64 timestamp, int32 coordinator epoch,
-//! int64 first offset of the open transaction (−1: none). In Kafka only the last of the five remembered batches survives.
+//! int64 first offset of the open transaction (−1: none). In Kafka only the last of the five remembered batches
+//! survives.
 //!
-//! Ours keeps the others in a tail that Kafka's reader does not look at (its CRC covers it): "KTRB", then per batch, oldest
-//! first within a producer, int64 producer id, int32 last sequence, int64 last offset, int32 offset delta, int64 timestamp.
-//! Without it a client whose answers were lost in a crash just behind a snapshot would send batches again that nobody
-//! remembers, and be refused for good. A file without the tail, as Kafka writes it, is as good.
+//! Ours keeps the others in a tail that Kafka's reader does not look at (its CRC covers it): "KTRB", then per batch,
+//! oldest first within a producer, int64 producer id, int32 last sequence, int64 last offset, int32 offset delta, int64
+//! timestamp. Without it a client whose answers were lost in a crash just behind a snapshot would send batches again
+//! that nobody remembers, and be refused for good. A file without the tail, as Kafka writes it, is as good.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -322,8 +322,8 @@ impl Rig {
         self.disk.submit(ops);
     }
 
-    /// Cuts the power and starts again, perhaps after more cuts during the start; the model follows the log if that kept
-    /// everything durable.
+    /// Cuts the power and starts again, perhaps after more cuts during the start; the model follows the log if that
+    /// kept everything durable.
     pub fn crash(&mut self) -> RecoveryReport {
         let synced = self.log.stable_storage_offset();
         let recovery_point = self.prng.chance(1, 3).then(|| synced - self.prng.below(30) as i64);

@@ -99,7 +99,8 @@ pub struct LogConfig {
     pub gaps_allowed: bool,
     /// Appended bytes that may wait for the disk; beyond it appends get [`AppendError::Full`].
     pub pending_bytes_max: u32,
-    /// A write that ends leaves the next one to the host's flush, so that the host decides what goes to the disk together.
+    /// A write that ends leaves the next one to the host's flush, so that the host decides what goes to the disk
+    /// together.
     pub writes_wait_for_flush: bool,
 }
 

@@ -121,8 +121,8 @@ impl ControllerHost {
     /// Everything read from the log, to be handed to the cores; and the decision of this start: features on a new
     /// folder, and this node's registration.
     ///
-    /// Commands wait until every core has applied what was read (up to `loaded_end`): a core may have to move the folder
-    /// of a removed topic away first.
+    /// Commands wait until every core has applied what was read (up to `loaded_end`): a core may have to move the
+    /// folder of a removed topic away first.
     pub fn begin(
         &mut self,
         settings: &BrokerSettings,

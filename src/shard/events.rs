@@ -183,7 +183,8 @@ impl Shard {
         }
     }
 
-    /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail cache.
+    /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail
+    /// cache.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let wanted = partition.log.next_wake();

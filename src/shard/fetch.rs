@@ -235,7 +235,8 @@ pub(super) fn read_error(error: ReadError) -> PartitionError {
     match error {
         ReadError::Corrupt(_) => PartitionError::CorruptOnDisk,
         ReadError::Io(_) => PartitionError::Storage,
-        // Closed, truncated or deleted while the read was under way: the client asks again and learns what became of it.
+        // Closed, truncated or deleted while the read was under way: the client asks again and learns what became of
+        // it.
         ReadError::Gone => PartitionError::Stopping,
     }
 }

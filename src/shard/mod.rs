@@ -281,8 +281,8 @@ impl Shard {
         }
     }
 
-    /// Whether an ask must wait: a log is still being opened, or an earlier ask for one of its partitions waits. Without
-    /// the second a batch would overtake the one before it.
+    /// Whether an ask must wait: a log is still being opened, or an earlier ask for one of its partitions waits.
+    /// Without the second a batch would overtake the one before it.
     fn is_early(&self, ask: &Ask) -> bool {
         any_partition(ask, |id| {
             let partition = self.by_id.get(&id).and_then(|key| self.partitions.get(*key));

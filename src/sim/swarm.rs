@@ -1,4 +1,5 @@
-//! What a seed turns on: sizes, features and faults. A run with few of them reaches corners that a run with all never does.
+//! What a seed turns on: sizes, features and faults. A run with few of them reaches corners that a run with all never
+//! does.
 
 use super::disk::DiskProfile;
 use super::mutation::Mutation;

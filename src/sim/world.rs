@@ -1,4 +1,5 @@
-//! One node in a made-up world: machines, a disk, a network, mailboxes and clocks, all driven by one seed in one thread.
+//! One node in a made-up world: machines, a disk, a network, mailboxes and clocks, all driven by one seed in one
+//! thread.
 //!
 //! Time is virtual: [`World::step`] takes the next event and jumps to it. A core's turn happens only when there is an
 //! input, a due time or news of a stop, and takes time itself; what arrives meanwhile is gathered by the next turn. The

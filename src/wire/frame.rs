@@ -70,8 +70,8 @@ pub fn next_read_bytes(pending: &[u8]) -> usize {
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], or less when
-/// memory is short).
+/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], or less
+/// when memory is short).
 ///
 /// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
 /// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,

@@ -1,4 +1,5 @@
-//! What a node wrote, Kafka's own dump tool reads: rolled segments while the node runs, everything after its clean stop.
+//! What a node wrote, Kafka's own dump tool reads: rolled segments while the node runs, everything after its clean
+//! stop.
 
 use std::collections::BTreeMap;
 use std::fs;

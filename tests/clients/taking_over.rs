@@ -1,5 +1,5 @@
-//! A data folder of Apache Kafka, started as it is: topics, records, committed offsets and settings are there, new records
-//! find their place behind the old ones, and all of it survives a restart.
+//! A data folder of Apache Kafka, started as it is: topics, records, committed offsets and settings are there, new
+//! records find their place behind the old ones, and all of it survives a restart.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Logs that Kafka left are opened by ours; and the same batches, written through ours, make the same files.
 //!
 //! What may differ, and why: `.txnindex` (ours keeps none: aborted transactions are not served yet) and
-//! `quorum-state` and `.checkpoint` of the metadata log, which are not a log's. Everything else must be equal to the byte.
+//! `quorum-state` and `.checkpoint` of the metadata log, which are not a log's. Everything else must be equal to the
+//! byte.
 
 #[path = "log_rig.rs"]
 mod log_rig;
@@ -76,8 +77,8 @@ fn without_entry_of_the_stop(kafka: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Kafka begins to count `index.interval.bytes` anew when it starts, ours goes on from the last entry: behind a restart in
-/// the middle of a segment the entries lie elsewhere.
+/// Kafka begins to count `index.interval.bytes` anew when it starts, ours goes on from the last entry: behind a restart
+/// in the middle of a segment the entries lie elsewhere.
 fn keep_indexes_up_to_restart(of: &mut BTreeMap<String, Vec<u8>>, segment: Option<(i64, u32)>) {
     let Some((base, restart)) = segment else { return };
     for (suffix, size, offset_at) in [("index", 8, 0), ("timeindex", 12, 8)] {

@@ -1,5 +1,5 @@
-//! Clients of the made-up network. They speak Kafka's protocol with the crate's codecs, as any client does, and tell the
-//! model what they were told.
+//! Clients of the made-up network. They speak Kafka's protocol with the crate's codecs, as any client does, and tell
+//! the model what they were told.
 
 pub mod admin;
 pub mod checker;

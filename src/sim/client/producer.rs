@@ -339,8 +339,8 @@ impl Producer {
             self.settle(&topic, incarnation, partition, number, State::Waiting);
             return;
         }
-        // A producer snapshot (Kafka's format) keeps the last batch only: after a restart a retry of the one before it is
-        // refused, though it is in the log.
+        // A producer snapshot (Kafka's format) keeps the last batch only: after a restart a retry of the one before it
+        // is refused, though it is in the log.
         let overtaken = lane.is_some_and(|lane| {
             let later = number.saturating_sub(lane.first) as usize;
             let tried = |batch: &Batch| batch.attempts > 0;

@@ -4,8 +4,8 @@
 //!   pages    what a read sees now
 //!   older    for each 512-byte sector that is not on stable storage: what it held before, the durable content first
 //! ```
-//! A sync forgets `older`. A cut picks, for every sector in it, one of the contents it ever had since the last sync (or a
-//! mix of two: a torn sector), so bytes that were written again unchanged survive whatever is picked.
+//! A sync forgets `older`. A cut picks, for every sector in it, one of the contents it ever had since the last sync (or
+//! a mix of two: a torn sector), so bytes that were written again unchanged survive whatever is picked.
 
 use std::collections::BTreeMap;
 
