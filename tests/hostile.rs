@@ -30,6 +30,7 @@ mod witness;
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
 #[path = "../src/wire/guard/samples.rs"]
+#[allow(dead_code, reason = "the unit tests of the guard decode what is only encoded here")]
 mod samples;
 
 // `samples` is shared with the unit tests of the guard, which call it `super::wire`.
