@@ -1,5 +1,5 @@
-//! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up to
-//! date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
+//! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up
+//! to date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
 
 use bytes::Bytes;
 

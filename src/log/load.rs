@@ -122,8 +122,8 @@ impl Loader {
         self.report.notes.push(text.into());
     }
 
-    /// Puts down that a file is to go for good. A removal alone may be undone by a power cut; a renaming is not, and what
-    /// is left of it is removed by the next start.
+    /// Puts down that a file is to go for good. A removal alone may be undone by a power cut; a renaming is not, and
+    /// what is left of it is removed by the next start.
     fn discard(&mut self, dir: &str, kind: FileKind, offset: i64) {
         let from = names::path(dir, kind, offset);
         let to = names::leftover_path(dir, kind, offset, Leftover::Deleted);
@@ -131,8 +131,8 @@ impl Loader {
         self.todo.push_back(DiskOp::Remove { path: to });
     }
 
-    /// Puts down that all files of a segment are to go, the `.log` first: without it the others are orphans. The snapshot
-    /// at its base stays: it is of what lies before.
+    /// Puts down that all files of a segment are to go, the `.log` first: without it the others are orphans. The
+    /// snapshot at its base stays: it is of what lies before.
     pub fn remove_segment(&mut self, dir: &str, base: i64) {
         self.discard(dir, FileKind::Log, base);
         self.logs.remove(&base);

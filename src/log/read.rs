@@ -288,8 +288,8 @@ impl PartitionLog {
         }
     }
 
-    /// What a job found is no batch: perhaps the index that led there lies. Makes it again and lets the job try once more;
-    /// false when the segment's index is not one that was read from disk.
+    /// What a job found is no batch: perhaps the index that led there lies. Makes it again and lets the job try once
+    /// more; false when the segment's index is not one that was read from disk.
     fn reindex(&mut self, key: u64, base: i64, now: Now) -> bool {
         let Some(segment) = self.segments.get(&base) else { return false };
         if !segment.rolled || segment.finish.is_some() || segment.doom.is_some() {
@@ -426,7 +426,8 @@ impl Piece {
         }
     }
 
-    /// Reads on from `at`, unless this piece brought less than was asked for: then the file is shorter than its batches.
+    /// Reads on from `at`, unless this piece brought less than was asked for: then the file is shorter than its
+    /// batches.
     fn more(&self, at: u64, need: u64) -> Verdict {
         if self.start + (self.data.len() as u64) < self.asked_end.min(self.limit) {
             return corrupt(at, "the file ends before its batches do");

@@ -3,8 +3,8 @@
 //! Rules: a batch is believed as `scan.rs` says. A segment that ends well and touches the next one is made final on the
 //! spot (exact length, indexes, the snapshot at the next one's base), so that a crash during a long recovery does not
 //! begin again from the start, and so that memory holds the indexes of one segment. The first segment that does not end
-//! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can never be
-//! taken for batches.
+//! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can
+//! never be taken for batches.
 
 use bytes::Bytes;
 
@@ -120,8 +120,8 @@ impl PartitionLog {
         };
         self.epochs.truncate_from_end(from);
         loader.epochs_from = from;
-        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it may not
-        // be final, so its tail is looked at as well.
+        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it
+        // may not be final, so its tail is looked at as well.
         let upto = if loader.hints.clean { from } else { from - 1 };
         let base = loader.logs.range(..=upto).next_back().map_or(first, |(&base, _)| base);
         self.drop_scanned(out);
@@ -517,8 +517,8 @@ impl PartitionLog {
         self.scan_file(loader, now, out)
     }
 
-    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest first, and
-    /// it takes its name last. One that is not whole loses to its originals.
+    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest
+    /// first, and it takes its name last. One that is not whole loses to its originals.
     fn swap_scanned(&mut self, loader: &mut Loader, end: ScanEnd, now: Now, out: &mut LogOut) -> Result<(), String> {
         let base = loader.scan.take().map_or(0, |scan| scan.base);
         let dir = self.dir.clone();

@@ -1,5 +1,5 @@
-//! What may go: by request (DeleteRecords), by age, by size. Whole segments only, oldest first, never the active one: it is
-//! rolled first when it has to go.
+//! What may go: by request (DeleteRecords), by age, by size. Whole segments only, oldest first, never the active one:
+//! it is rolled first when it has to go.
 //!
 //! The log start moves at once. A segment below it is *doomed*: when its readers are gone its files are renamed to
 //! `.deleted` (the `.log` first, so that a start after a crash finds no half segment), closed, and removed after

@@ -1,9 +1,9 @@
 //! Deciding what of a segment file survives: batch after batch, each with its CRC, until the first that is not good.
 //!
-//! A pure walk over pieces of the file. What the CRC does not cover is judged by its neighbours: offsets and epochs must
-//! not go back; an offset gap, or an epoch that `leader-epoch-checkpoint` does not know at that offset, is a *suspicion*
-//! that the next good batch has to clear (a flipped high bit makes the next one go back). A suspect that nothing follows
-//! is cut. Logs whose gaps are normal (compaction) are not suspected for them.
+//! A pure walk over pieces of the file. What the CRC does not cover is judged by its neighbours: offsets and epochs
+//! must not go back; an offset gap, or an epoch that `leader-epoch-checkpoint` does not know at that offset, is a
+//! *suspicion* that the next good batch has to clear (a flipped high bit makes the next one go back). A suspect that
+//! nothing follows is cut. Logs whose gaps are normal (compaction) are not suspected for them.
 //!
 //! Behind the end, zeros are padding or space filled ahead; anything else is a torn write or damage. Both are measured.
 

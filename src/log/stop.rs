@@ -23,9 +23,9 @@ pub(super) struct Stopping {
 }
 
 impl PartitionLog {
-    /// Stops cleanly: everything is written, files get their exact lengths, indexes and the producer snapshot follow, files
-    /// are closed. [`LogEvent::Closed`] comes at the end, after [`LogEvent::Failed`] when it could not be clean: a host
-    /// must not call its stop clean then. Reads still pending end with [`super::ReadError::Gone`].
+    /// Stops cleanly: everything is written, files get their exact lengths, indexes and the producer snapshot follow,
+    /// files are closed. [`LogEvent::Closed`] comes at the end, after [`LogEvent::Failed`] when it could not be
+    /// clean: a host must not call its stop clean then. Reads still pending end with [`super::ReadError::Gone`].
     pub fn close(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
         let mut events = std::mem::take(&mut self.late_events);
@@ -105,8 +105,8 @@ impl PartitionLog {
         }
     }
 
-    /// Deletes the log with all it holds: the folder is renamed to `<topic>-<partition>.<32 hex digits>-delete`, so that
-    /// the name is free at once, files are closed, the folder is removed. [`LogEvent::Deleted`] follows.
+    /// Deletes the log with all it holds: the folder is renamed to `<topic>-<partition>.<32 hex digits>-delete`, so
+    /// that the name is free at once, files are closed, the folder is removed. [`LogEvent::Deleted`] follows.
     pub fn delete(&mut self, out: &mut LogOut) {
         match self.phase {
             Phase::Deleting | Phase::Deleted => return,

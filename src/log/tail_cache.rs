@@ -108,8 +108,8 @@ impl TailCache {
         self.chunks.get(slot).is_some_and(|chunk| chunk.start_offset <= offset).then_some(slot)
     }
 
-    /// Whole batches from the one that holds `wanted.from`; `None` when that is not in memory. `hint` is the position of a
-    /// batch in the first chunk at or before the one wanted, from where the search may begin.
+    /// Whole batches from the one that holds `wanted.from`; `None` when that is not in memory. `hint` is the position
+    /// of a batch in the first chunk at or before the one wanted, from where the search may begin.
     pub fn read(&self, wanted: Wanted, hint: u64) -> Option<ReadData> {
         let first = self.slot(wanted.from)?;
         let mut data = ReadData { parts: Vec::new(), bytes: 0, next_offset: wanted.from };

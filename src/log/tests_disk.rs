@@ -1,5 +1,5 @@
-//! A disk in memory for the tests of the log: executes operations in random order, checks that no two in flight can harm
-//! each other, fills up, fails on demand, and loses its power.
+//! A disk in memory for the tests of the log: executes operations in random order, checks that no two in flight can
+//! harm each other, fills up, fails on demand, and loses its power.
 //!
 //! At a power cut an unsynced or unfinished write survives, vanishes or is torn at 512-byte sectors; a `Remove` may be
 //! undone until something syncs its folder; everything else is there or not, whole, once it was asked for.
@@ -102,9 +102,6 @@ impl TestDisk {
         let pick = prng.below(self.waiting.len() as u64) as usize;
         let (tag, op) = self.waiting.swap_remove(pick);
         *self.counts.entry(name(&op)).or_default() += 1;
-        if std::env::var("TRACE").is_ok() {
-            println!("   {tag:?} {} {:?} {:?} {:?}", name(&op), file(&op), range(&op), paths(&op));
-        }
         Some((tag, self.execute(op)))
     }
 

@@ -127,8 +127,9 @@ impl Default for LogConfig {
 pub struct LoadHints {
     /// The broker stopped cleanly, this log included: nothing needs to be scanned.
     pub clean: bool,
-    /// Everything below was on stable storage (`recovery-point-offset-checkpoint`). Without it the newest snapshot in the
-    /// folder counts, which is right for folders this log has written; for a foreign folder without it say `Some(0)`.
+    /// Everything below was on stable storage (`recovery-point-offset-checkpoint`). Without it the newest snapshot in
+    /// the folder counts, which is right for folders this log has written; for a foreign folder without it say
+    /// `Some(0)`.
     pub recovery_point: Option<i64>,
     /// `log-start-offset-checkpoint`.
     pub log_start: Option<i64>,
@@ -158,7 +159,8 @@ pub enum AppendError {
     Offline,
     /// Still loading or truncating.
     NotReady,
-    /// Not one whole v2 batch with at least one record's worth of offsets (the caller validates; this is the net below).
+    /// Not one whole v2 batch with at least one record's worth of offsets (the caller validates; this is the net
+    /// below).
     Invalid,
     /// A replicated batch that starts below the log end.
     OutOfOrder,
