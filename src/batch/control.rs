@@ -53,13 +53,22 @@ pub struct EndTxn {
     pub coordinator_epoch: i32,
 }
 
-/// A new leader of the quorum announces itself. The directory ids exist in version 1 (KIP-853) only.
+/// A new leader of the quorum announces itself. Write version 0 (see [`LeaderChange::new`]): Kafka up to 4.2 reads
+/// every one as version 0 and fails on version 1, the only one that has directory ids (KIP-853).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderChange {
     pub version: i16,
     pub leader: NodeId,
     pub voters: Vec<(NodeId, Uuid)>,
     pub granting_voters: Vec<(NodeId, Uuid)>,
+}
+
+impl LeaderChange {
+    /// The announcement as Kafka's own leaders write it: version 0, without directory ids.
+    pub fn new(leader: NodeId, voters: &[NodeId], granting_voters: &[NodeId]) -> LeaderChange {
+        let plain = |ids: &[NodeId]| ids.iter().map(|&id| (id, Uuid::ZERO)).collect();
+        LeaderChange { version: 0, leader, voters: plain(voters), granting_voters: plain(granting_voters) }
+    }
 }
 
 /// One voter of the quorum (VotersRecord).

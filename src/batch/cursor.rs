@@ -24,7 +24,7 @@ pub trait Cursor {
     fn at_end(&mut self) -> Result<bool, RecordError>;
 
     /// A zig-zag varint of at most 5 bytes.
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<i32, RecordError> {
         let first = self.byte()?;
         if first < 0x80 {
@@ -35,7 +35,7 @@ pub trait Cursor {
     }
 
     /// A zig-zag varint of at most 10 bytes.
-    #[inline]
+    #[inline(always)]
     fn varlong(&mut self) -> Result<i64, RecordError> {
         let first = self.byte()?;
         if first < 0x80 {
@@ -72,7 +72,7 @@ pub struct Shape {
 }
 
 /// Reads one record and checks that its parts fill its length exactly.
-#[inline]
+#[inline(always)]
 pub fn read_record<C: Cursor>(cursor: &mut C) -> Result<Shape, RecordError> {
     let length = usize::try_from(cursor.varint()?).map_err(|_| RecordError::Length)?;
     let end = cursor.position().checked_add(length).ok_or(RecordError::Length)?;
@@ -99,7 +99,7 @@ pub fn read_record<C: Cursor>(cursor: &mut C) -> Result<Shape, RecordError> {
 }
 
 /// A length-prefixed field that must end at or before `end`; −1 means null, other negative lengths are errors.
-#[inline]
+#[inline(always)]
 pub fn field<C: Cursor>(cursor: &mut C, end: usize) -> Result<Option<Range<usize>>, RecordError> {
     let length = cursor.varint()?;
     if length == -1 {
@@ -128,14 +128,14 @@ impl<'a> Slice<'a> {
 }
 
 impl Cursor for Slice<'_> {
-    #[inline]
+    #[inline(always)]
     fn byte(&mut self) -> Result<u8, RecordError> {
         let byte = *self.bytes.get(self.position).ok_or(RecordError::Truncated)?;
         self.position += 1;
         Ok(byte)
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip(&mut self, count: usize) -> Result<(), RecordError> {
         if self.bytes.len().checked_sub(self.position).is_none_or(|left| count > left) {
             return Err(RecordError::Truncated);

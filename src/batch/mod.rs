@@ -10,6 +10,8 @@ mod cursor;
 pub mod header;
 pub mod patch;
 pub mod records;
+#[cfg(test)]
+mod samples;
 pub mod validate;
 pub mod walk;
 

@@ -263,6 +263,8 @@ mod tests {
 
     #[test]
     fn the_clean_shutdown_file_carries_the_broker_epoch() {
+        // As Apache Kafka 4.2 wrote it.
+        assert_eq!(encode_clean_shutdown(12), "{\"version\":0,\"brokerEpoch\":12}");
         assert_eq!(decode_clean_shutdown(&encode_clean_shutdown(77)), Ok(Some(77)));
         assert_eq!(decode_clean_shutdown(""), Ok(None));
         assert!(decode_clean_shutdown("{\"version\":1,\"brokerEpoch\":7}").is_err());

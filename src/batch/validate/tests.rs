@@ -176,7 +176,7 @@ fn offset_deltas_must_count_from_zero() {
     }
 }
 
-/// A batch of one gigabyte of zeros in one record, compressed.
+/// A batch with one record of `len` zeros, compressed.
 fn bomb(codec: Codec, len: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new(0);
     builder.push(0, None, Some(&vec![0; len]));

@@ -223,3 +223,33 @@ fn broken_snapshots_are_refused_and_never_panic() {
         }
     }
 }
+
+/// After two records of an idempotent producer, and after a committed transaction of version 2; by Apache Kafka 4.2.
+const KAFKA_IDEMPOTENT: &str = concat!(
+    "0001b2495e8b000000010000000000000000000000000001000000000000000100000001000001a1fccac743ffffffffffff",
+    "ffffffffffff"
+);
+const KAFKA_TRANSACTIONAL: &str = concat!(
+    "0001a99b8a650000000100000000000000050007ffffffffffffffffffffffff00000000000001a1fccb19e200000000ffff",
+    "ffffffffffff"
+);
+
+#[test]
+fn snapshots_of_kafka_are_read_and_written_byte_for_byte() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+    };
+    let file = bytes(KAFKA_IDEMPOTENT);
+    let states = ProducerStates::decode_snapshot(&file).expect("snapshot");
+    assert_eq!(states.encode_snapshot(), file);
+    let state = states.get(0).expect("producer 0");
+    assert_eq!((state.epoch, state.coordinator_epoch, state.last_sequence()), (0, -1, 1));
+    assert_eq!(state.last_batch().map(|batch| (batch.first_offset(), batch.last_offset)), Some((0, 1)));
+
+    let file = bytes(KAFKA_TRANSACTIONAL);
+    let states = ProducerStates::decode_snapshot(&file).expect("snapshot");
+    assert_eq!(states.encode_snapshot(), file);
+    let state = states.get(5).expect("producer 5");
+    assert_eq!((state.epoch, state.coordinator_epoch, state.last_sequence()), (7, 0, -1));
+    assert_eq!(states.first_unstable_offset(), None);
+}
