@@ -62,7 +62,7 @@ impl Rig {
             frame_bytes_max: 100 << 20,
             requests_per_connection: 64,
             bytes_in_flight: 32 << 20,
-            bytes_out_per_connection: 16 << 20,
+            bytes_out: 16 << 20,
             idle_ms: None,
             fetch_sessions: 1000,
         };
