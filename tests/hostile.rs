@@ -29,6 +29,7 @@ mod witness;
 
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../src/wire/guard/samples.rs"]
 #[allow(dead_code, reason = "the unit tests of the guard decode what is only encoded here")]
 mod samples;

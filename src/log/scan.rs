@@ -264,11 +264,11 @@ impl Scan {
         if head.base_offset < self.next_offset {
             return Some("the offsets go back");
         }
-        if head.leader_epoch >= 0 && head.leader_epoch < self.epoch {
+        if head.leader_epoch < self.epoch {
             return Some("the leader epochs go back");
         }
         let known = self.known_epoch(head.base_offset);
-        (head.leader_epoch >= 0 && head.leader_epoch < known).then_some("the leader epoch is older than its offset's")
+        (head.leader_epoch < known).then_some("the leader epoch is older than its offset's")
     }
 
     /// Why a good batch is not believed before the next one confirms it.

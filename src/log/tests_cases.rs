@@ -43,8 +43,7 @@ fn any_flipped_byte_in_the_scanned_region_is_found_and_nothing_from_there_on_is_
             end
         })
         .collect();
-    for at in 0..end {
-        let bit = 1 << rig.prng.below(8);
+    for (at, bit) in (0..end * 8).map(|at| (at / 8, 1 << (at % 8))) {
         rig.disk = image.clone();
         rig.disk.file_mut(&log_path(0))[at] ^= bit;
         rig.load(hints());

@@ -102,9 +102,6 @@ impl TestDisk {
         let pick = prng.below(self.waiting.len() as u64) as usize;
         let (tag, op) = self.waiting.swap_remove(pick);
         *self.counts.entry(name(&op)).or_default() += 1;
-        if std::env::var("TRACE").is_ok() {
-            println!("   {tag:?} {} {:?} {:?} {:?}", name(&op), file(&op), range(&op), paths(&op));
-        }
         Some((tag, self.execute(op)))
     }
 

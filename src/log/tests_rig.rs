@@ -344,13 +344,7 @@ impl Rig {
     /// The log was cut: everything below `at_least` must be there, and the end must be the end of a batch.
     pub fn adopt_end(&mut self, at_least: i64) {
         let end = self.log.end_offset();
-        assert!(
-            end >= at_least,
-            "durable up to {at_least}, found up to {end}: {:?} {:?} {:?}",
-            self.log.report,
-            self.log.epochs,
-            self.disk.file("topic-0/leader-epoch-checkpoint").map(String::from_utf8_lossy)
-        );
+        assert!(end >= at_least, "durable up to {at_least}, found up to {end}: {:?}", self.log.report);
         self.model.retain(|expected| expected.last < end);
         let known = self.model.last().map_or(self.log_start, |expected| expected.last + 1);
         if known < self.log_start {

@@ -60,7 +60,7 @@ impl NodePlan {
                 frame_bytes_max: 1 << 20,
                 requests_per_connection: 8,
                 bytes_in_flight: 4 << 20,
-                bytes_out_per_connection: 1 << 20,
+                bytes_out: 8 << 20,
                 idle_ms: self.settings.connections_idle_max_ms,
                 fetch_sessions: 10,
             };

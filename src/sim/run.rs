@@ -528,18 +528,17 @@ impl Run {
         let idle = quiet && self.seats.iter().all(|seat| seat.client.is_idle());
         let patience_over = now.ms_since(self.peace_since) > PEACE_MS_MAX;
         match self.phase {
-            Phase::Work => {
-                if now.0 / 1_000_000 > 1_000 + self.swarm.work_ms {
-                    self.phase = Phase::Drain;
-                    self.peace_since = now;
-                    self.world.disk.errors_on = false;
-                    self.world.disk.profile.capacity = None;
-                    if self.world.disk.errors > 0 && self.world.is_running() {
-                        // Whoever repairs a disk starts the node again.
-                        self.cut();
-                    }
+            Phase::Work if now.0 / 1_000_000 > 1_000 + self.swarm.work_ms => {
+                self.phase = Phase::Drain;
+                self.peace_since = now;
+                self.world.disk.errors_on = false;
+                self.world.disk.profile.capacity = None;
+                if self.world.disk.errors > 0 && self.world.is_running() {
+                    // Whoever repairs a disk starts the node again.
+                    self.cut();
                 }
             }
+            Phase::Work => {}
             Phase::Drain if idle => {
                 self.phase = Phase::LastRestart;
                 if self.world.random.chance(1, 2) { self.cut() } else { self.world.request_stop() }

@@ -265,11 +265,8 @@ impl Client for Member {
         let think = cx.below(cx.swarm.think_ms * 4_000_000 + 1);
         cx.wake_in_ns = Some(think);
         match answer.tag {
-            FIND => {
-                if coordinator_found(&answer, cx) {
-                    self.state = State::Outside;
-                }
-            }
+            FIND if coordinator_found(&answer, cx) => self.state = State::Outside,
+            FIND => {}
             JOIN => {
                 if let Some(response) = answer.decode::<JoinGroupResponse>(cx) {
                     self.joined(response, cx);
