@@ -31,7 +31,6 @@ mod witness;
 mod bodies;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../src/wire/guard/samples.rs"]
-#[allow(dead_code, reason = "the unit tests of the guard decode what is only encoded here")]
 mod samples;
 
 // `samples` is shared with the unit tests of the guard, which call it `super::wire`.

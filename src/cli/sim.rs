@@ -118,9 +118,16 @@ fn print(out: &mut Out<'_>, seed: u64, cut: Option<u64>, outcome: &Outcome, alwa
     }
     if always {
         out.line(format_args!(
-            "seed {seed}{cut}: trace {:016x}, {} events, {} writes, {} acknowledged, {} read, {} restarts, {} flips, {} ms",
-            outcome.trace_hash, outcome.events, outcome.writes, outcome.acked, outcome.read, outcome.restarts,
-            outcome.flips, outcome.lasted_ms
+            "seed {seed}{cut}: trace {:016x}, {} events, {} writes, {} acknowledged, {} read, {} restarts, {} flips, \
+             {} ms",
+            outcome.trace_hash,
+            outcome.events,
+            outcome.writes,
+            outcome.acked,
+            outcome.read,
+            outcome.restarts,
+            outcome.flips,
+            outcome.lasted_ms
         ))?;
     }
     out.flush()

@@ -162,8 +162,8 @@ fn mutated_requests_of_every_api_and_version_harm_nobody() {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let tally = &storm.tally;
     println!(
-        "{} requests in {:.1} s over {} connections: {} answered, {} closed, {} left waiting; witness at most {slowest:?}; \
-         memory {} KiB idle, at most {} KiB more; {:.1} s of processor",
+        "{} requests in {:.1} s over {} connections: {} answered, {} closed, {} left waiting; witness at most \
+         {slowest:?}; memory {} KiB idle, at most {} KiB more; {:.1} s of processor",
         tally.taken(),
         took.as_secs_f64(),
         count(&tally.connections),

@@ -145,6 +145,20 @@ fn is_root(path: &str) -> bool {
         || direct("benches/")
         || direct("examples/")
         || direct("fuzz/fuzz_targets/")
+        // A bench of several files lies in a folder of its own.
+        || path.strip_prefix("benches/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, rest)| rest == "main.rs")
+}
+
+/// `tests/../src/wire.rs` → `src/wire.rs`.
+fn without_detours(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// For each `mod name;`: the places where its file may be, and whether only tests see it.
@@ -173,7 +187,7 @@ fn children(path: &str, text: &str) -> Vec<(Vec<String>, bool)> {
             && name.chars().all(|c| c.is_alphanumeric() || c == '_')
         {
             let places = match attribute.take() {
-                Some(other) => vec![format!("{folder}/{other}")],
+                Some(other) => vec![without_detours(&format!("{folder}/{other}"))],
                 None => vec![format!("{own}/{name}.rs"), format!("{own}/{name}/mod.rs")],
             };
             found.push((places, is_test));
