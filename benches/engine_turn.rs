@@ -1,5 +1,6 @@
 //! What does a request cost before any system call? A whole engine, fed with real frames, its disk in memory: turns and
 //! nanoseconds per request for mixes of produce and fetch.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
 #[path = "load/wire.rs"]

@@ -1,5 +1,6 @@
 //! What does the log cost without a disk? Append, seal at the end of the turn, the answer of the write; by batch size
 //! and by how many batches share a write.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
 #[path = "load/wire.rs"]

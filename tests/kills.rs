@@ -136,7 +136,7 @@ impl Trial {
         create_topic(&node.address, "steady", 6, &[]);
         create_topic(&node.address, "rolling", 2, &[("segment.bytes", "1048576")]);
         let slots = slots();
-        let senders = (0..PRODUCERS).map(|name| Sender::start(name, &node.address, &slots, seed ^ name as u64 + 1));
+        let senders = (0..PRODUCERS).map(|name| Sender::start(name, &node.address, &slots, seed ^ (name as u64 + 1)));
         let reader = Reader::start(&node.address, &slots);
         Trial {
             senders: senders.collect(),
