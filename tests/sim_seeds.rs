@@ -1,5 +1,6 @@
 //! The simulator on fixed seeds: every seed that ever found something, the same seed twice, a power cut at every write
 //! of small runs, and the mistakes that must be caught.
+#![allow(clippy::disallowed_methods, reason = "a test of the outermost floors: clocks, files, processes")]
 
 use kataract::sim::mutation::Mutation;
 use kataract::sim::run::{Options, run};

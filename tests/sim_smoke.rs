@@ -1,6 +1,7 @@
 //! Fresh seeds of the simulator for a bounded time: `KATARACT_SIM_SECONDS` (10 when not set). A failure names its seed;
 //! `kataract sim run --seed N --trace` (built with `--features sim`) shows what happened, and the seed is kept in
 //! `sim_seeds.rs`.
+#![allow(clippy::disallowed_methods, reason = "a test of the outermost floors: clocks, files, processes")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
