@@ -133,6 +133,11 @@ impl PartitionLog {
             Step::Snapshot => {
                 if let Some((offset, _)) = finish.snapshot {
                     self.snapshots.insert(offset);
+                    let active = self.active();
+                    if active.base == offset {
+                        // A recovery reads no further back than this.
+                        self.checkpoints.bytes_since = self.checkpoints.bytes_since.min(active.durable);
+                    }
                 }
                 self.finished(base, out);
             }

@@ -12,12 +12,16 @@ use bytes::Bytes;
 use crate::base::time::Now;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
-use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::FileKind;
 use super::ops::Op;
 use super::types::{LogEvent, LogOut};
+use super::{PartitionLog, Phase};
 
+/// A checkpoint that is asked for is worth its three files and their syncs when it spares a recovery this much, bytes.
+const ASKED_BYTES_MIN: u64 = 4 << 20;
+/// ... and this many times what its index files hold, as they are written whole.
+const ASKED_INDEX_FACTOR: u64 = 8;
 /// Soft snapshots kept.
 const SOFT_SNAPSHOTS_MAX: usize = 2;
 
@@ -35,6 +39,8 @@ pub(super) struct Capture {
 pub(super) struct Checkpoints {
     /// Durable bytes since the last checkpoint was begun.
     pub bytes_since: u64,
+    /// The host wants one as soon as may be.
+    asked: bool,
     /// Files still to be written, in order; the front one is in flight when `busy`.
     steps: VecDeque<DiskOp>,
     busy: bool,
@@ -53,7 +59,7 @@ impl PartitionLog {
     pub(super) fn capture_checkpoint(&mut self, segment: i64, position: u64, offset: i64) -> Option<Box<Capture>> {
         let target = self.segments.get_mut(&segment)?;
         let bytes = self.checkpoints.bytes_since + (position - target.durable);
-        let due = bytes >= u64::from(self.config.recovery_checkpoint_bytes);
+        let due = self.checkpoints.asked || bytes >= u64::from(self.config.recovery_checkpoint_bytes);
         // A segment before this one that is not final yet may lack its sync (page-cache mode).
         if !due
             || !self.finishing.is_empty()
@@ -82,7 +88,33 @@ impl PartitionLog {
             DiskOp::WriteFile { path: self.path(FileKind::TimeIndex, segment), data: time_index },
             DiskOp::WriteFile { path: self.path(FileKind::Snapshot, offset), data: snapshot },
         ];
-        self.checkpoints = Checkpoints { bytes_since: 0, steps: steps.into(), busy: false, offset };
+        self.checkpoints = Checkpoints { bytes_since: 0, asked: false, steps: steps.into(), busy: false, offset };
+    }
+
+    /// About what a recovery would have to read now, bytes.
+    pub fn recovery_bytes(&self) -> u64 {
+        self.checkpoints.bytes_since
+    }
+
+    /// Asks for a checkpoint: now when nothing is being written, else with the next round. False when it would cost more
+    /// than it is worth, or cannot be.
+    pub fn checkpoint_soon(&mut self, out: &mut LogOut) -> bool {
+        let bytes = self.checkpoints.bytes_since;
+        let Some(active) = self.segments.values().next_back() else { return false };
+        let worth = bytes >= ASKED_BYTES_MIN && bytes >= ASKED_INDEX_FACTOR * active.index_bytes() as u64;
+        if !worth || self.phase != Phase::Ready || self.checkpoints.is_busy() {
+            return self.checkpoints.asked;
+        }
+        self.checkpoints.asked = true;
+        let (segment, position, offset) = (active.base, active.durable, self.durable_offset);
+        if self.writer.is_idle()
+            && self.synced_offset == offset
+            && let Some(capture) = self.capture_checkpoint(segment, position, offset)
+        {
+            self.begin_checkpoint(*capture);
+            self.pump_checkpoint(out);
+        }
+        true
     }
 
     pub(super) fn pump_checkpoint(&mut self, out: &mut LogOut) {

@@ -285,6 +285,31 @@ fn a_start_after_a_crash_reads_about_one_checkpoint_distance() {
 }
 
 #[test]
+fn a_checkpoint_that_the_host_asks_for_spares_a_recovery_what_lies_before_it() {
+    let own = LogConfig { recovery_checkpoint_bytes: u32::MAX, segment_bytes: 64 << 20, ..LogConfig::default() };
+    let mut rig = Rig::new(12, LogConfig { pending_bytes_max: 1 << 20, ..own });
+    assert!(!rig.with(|log, _, out, _| log.checkpoint_soon(out)), "there is nothing to spare");
+    for _ in 0..84 {
+        let timestamp = rig.now.wall_ms;
+        let builder = batch(&mut rig.prng, 1, 50_000, timestamp);
+        rig.append(builder).unwrap();
+        rig.flush();
+        rig.settle();
+    }
+    assert!(rig.log.recovery_bytes() > 4 << 20);
+    // Nothing is being written and nothing may follow: it is made at once.
+    assert!(rig.with(|log, _, out, _| log.checkpoint_soon(out)));
+    rig.settle();
+    assert_eq!(rig.log.recovery_bytes(), 0);
+    rig.disk.crash(&mut rig.prng, false);
+    rig.load(LoadHints { clean: false, recovery_point: None, log_start: None });
+    let report = rig.log.take_report().unwrap();
+    assert!(report.scanned_bytes <= 2 * 50_100, "{report}");
+    rig.adopt_end(84);
+    rig.check_all();
+}
+
+#[test]
 fn files_left_behind_by_interrupted_changes_are_cleaned_up() {
     let mut rig = filled(11, 100, 500);
     rig.close();

@@ -32,6 +32,26 @@ pub enum ColdOp {
     RemoveDir { path: String },
 }
 
+impl ColdOp {
+    /// The same number for all that concerns one partition's folder, whatever the folder is renamed to.
+    pub fn folder_hash(&self) -> u32 {
+        let path = match self {
+            ColdOp::Close { file } | ColdOp::SetLen { file, .. } => &file.path,
+            ColdOp::Open { path, .. }
+            | ColdOp::ReadFile { path, .. }
+            | ColdOp::WriteFile { path, .. }
+            | ColdOp::MakeDir { path }
+            | ColdOp::List { path }
+            | ColdOp::Rename { from: path, .. }
+            | ColdOp::Remove { path }
+            | ColdOp::RemoveDir { path } => path,
+        };
+        // "t-0/1.log" and "t-0.<id>-delete" are both "t-0"; topics whose names share a beginning may share a lane.
+        let folder = path.split(['/', '.']).next().unwrap_or_default();
+        crc32c::crc32c(folder.as_bytes())
+    }
+}
+
 /// What came of it: the answer, and the file when one was opened.
 #[derive(Debug)]
 pub struct ColdDone {

@@ -40,6 +40,9 @@ enum FileSlot {
     Closing,
 }
 
+/// Helper threads for cold operations: enough for the file system to sync several folders with one commit of its journal.
+const COLD_LANES: usize = 4;
+
 /// One core of a running driver.
 #[derive(Debug)]
 pub struct Core<T, B> {
@@ -48,7 +51,8 @@ pub struct Core<T, B> {
     mesh: Arc<Mesh<T>>,
     outbox: Outbox<T>,
     backend: B,
-    cold: Workers<ColdJob, ColdAnswer>,
+    /// What concerns one folder stays in order; folders do not wait for one another's syncs.
+    cold: Vec<Workers<ColdJob, ColdAnswer>>,
     files: HashMap<FileId, FileSlot>,
     dealer: Option<Dealer>,
     events: Events,
@@ -67,7 +71,8 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
         backend: B,
     ) -> io::Result<Core<T, B>> {
         let execute = move |(file, op): ColdJob| (file, cold::execute(&data_root, id, op));
-        let cold = Workers::start(&format!("core-{}-cold", id.0), 1, id, &control, execute)?;
+        let start = |lane| Workers::start(&format!("core-{}-cold{lane}", id.0), 1, id, &control, execute.clone());
+        let cold = (0..COLD_LANES).map(start).collect::<io::Result<_>>()?;
         Ok(Core {
             id,
             control,
@@ -146,7 +151,8 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
 
     /// Something was posted for this core: looks where it may lie, mail excepted.
     fn take_posted(&mut self) {
-        for (token, (id, done)) in self.cold.take_done() {
+        let done: Vec<_> = self.cold.iter_mut().flat_map(Workers::take_done).collect();
+        for (token, (id, done)) in done {
             if let Some(id) = id {
                 self.settle_file(id, done.opened);
             }
@@ -263,7 +269,8 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
                 unreachable!("hot operations went the other way")
             }
         };
-        self.cold.submit(token, job);
+        let lane = job.1.folder_hash() as usize % self.cold.len();
+        self.cold[lane].submit(token, job);
     }
 
     fn refuse(&mut self, token: Token, detail: String) {
@@ -299,7 +306,9 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             }
             self.events = Events::default();
             let sends_wait = self.backend.sends_in_flight() > 0 && clock::mono() < sends_until;
-            let idle = self.backend.disk_in_flight() == 0 && self.cold.in_flight() == 0 && self.outbox.is_empty();
+            let idle = self.backend.disk_in_flight() == 0
+                && self.cold.iter().all(|lane| lane.in_flight() == 0)
+                && self.outbox.is_empty();
             let patience_over = self.control.grace_left().is_some_and(|left| left.is_zero());
             if (idle && !sends_wait) || patience_over {
                 break;

@@ -53,6 +53,7 @@ impl Shard {
                 self.log_moved_away(key, now);
                 self.partitions.remove(key);
                 self.tail_cache.forget(key);
+                self.recovery.forget(key);
             }
         }
     }
@@ -184,7 +185,7 @@ impl Shard {
     }
 
     /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail
-    /// cache.
+    /// cache and of a recovery.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let wanted = partition.log.next_wake();
@@ -201,6 +202,13 @@ impl Shard {
         self.bytes_writing = self.bytes_writing - partition.writing_bytes + writing;
         partition.writing_bytes = writing;
         self.tail_cache.note(key, partition.log.cached_bytes(), partition.log.oldest_cached());
+        self.recovery.note(key, partition.log.recovery_bytes());
+        if let Some(largest) = self.recovery.next_to_checkpoint()
+            && let Some(partition) = self.partitions.get_mut(largest)
+            && self.desk.with_log(largest, |out| partition.log.checkpoint_soon(out))
+        {
+            self.recovery.asked(largest);
+        }
     }
 
     /// Drops the oldest of what is kept for readers until the core is within its budget again.

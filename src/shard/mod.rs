@@ -18,6 +18,7 @@ mod hosts;
 mod offsets;
 mod produce;
 mod reads;
+mod recovery_budget;
 mod stop;
 mod tail_budget;
 
@@ -47,6 +48,7 @@ use offsets::{DeleteJob, OffsetJob};
 use partition::Partition;
 use produce::ProduceJob;
 use reads::Reads;
+use recovery_budget::RecoveryBudget;
 use route::Route;
 use tail_budget::TailBudget;
 
@@ -150,6 +152,7 @@ pub struct Shard {
     /// When each log wants to be looked at again.
     log_timers: BTreeSet<(Mono, Key)>,
     tail_cache: TailBudget,
+    recovery: RecoveryBudget,
     produce_jobs: Slots<ProduceJob>,
     fetch_jobs: Slots<FetchJob>,
     offset_jobs: Slots<OffsetJob>,
@@ -195,6 +198,7 @@ impl Shard {
             bytes_writing: 0,
             log_timers: BTreeSet::new(),
             tail_cache: TailBudget::new(config.tail_cache_bytes),
+            recovery: RecoveryBudget::new(config.cores),
             produce_jobs: Slots::default(),
             fetch_jobs: Slots::default(),
             offset_jobs: Slots::default(),
