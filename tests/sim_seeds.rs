@@ -6,7 +6,10 @@ use kataract::sim::mutation::Mutation;
 use kataract::sim::run::{Options, run};
 
 /// Seeds of the general mode that once had a finding.
-const SEEDS: [u64; 18] = [4, 7, 10, 12, 14, 20, 27, 40, 46, 50, 53, 57, 60, 65, 79, 88, 96, 98];
+const SEEDS: [u64; 40] = [
+    4, 7, 10, 12, 14, 20, 27, 40, 42, 46, 50, 53, 57, 60, 65, 79, 88, 96, 98, 355, 665, 854, 856, 858, 892, 971, 1258,
+    1272, 1321, 1412, 1639, 1698, 1737, 1893, 2188, 2202, 2308, 2327, 2329, 246752357,
+];
 
 /// Seeds of small runs whose every write is cut in each test run.
 const CUT_SEEDS: std::ops::Range<u64> = 0..3;

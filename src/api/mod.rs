@@ -337,6 +337,7 @@ impl Api {
     /// Takes a request out of every table; owners that still work on it are told to forget it.
     fn drop_work(&mut self, key: Key) -> Option<InWork> {
         let work = self.in_work.remove(key)?;
+        self.producer_ids.forget(key);
         self.by_conn.remove(&(work.conn, key));
         if let Some(at) = work.deadline {
             self.deadlines.remove(&(at, key));
