@@ -16,6 +16,9 @@ use crate::base::time::{Mono, Now};
 use crate::port::net::NetOp;
 use crate::wire::frame::{self, Cut};
 
+/// Room beyond the smallest that the receive buffers of waiting connections may have together, bytes a core.
+const READ_AHEAD_BYTES_MAX: usize = 4 << 20;
+
 /// The bounds of one core's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
@@ -40,6 +43,10 @@ struct Session {
     peer: IpAddr,
     /// Bytes read and not cut into frames; `None` while a read is in flight (the driver has the buffer).
     input: Option<BytesMut>,
+    /// Length of the last frame: the next one is expected to be like it.
+    last_frame: usize,
+    /// Room beyond the smallest in the receive buffer that the driver has.
+    read_ahead: usize,
     places: VecDeque<Place>,
     first_place: u64,
     out: Vec<Bytes>,
@@ -56,6 +63,8 @@ pub struct Sessions {
     limits: SessionLimits,
     table: BTreeMap<ConnId, Session>,
     bytes_in_flight: usize,
+    /// The sum of every session's `read_ahead`.
+    read_ahead: usize,
     /// Connections that wait for the core's byte budget, in order.
     starved: VecDeque<ConnId>,
     ops: Vec<NetOp>,
@@ -69,6 +78,7 @@ impl Sessions {
             limits,
             table: BTreeMap::new(),
             bytes_in_flight: 0,
+            read_ahead: 0,
             starved: VecDeque::new(),
             ops: Vec::new(),
             reading: true,
@@ -80,6 +90,8 @@ impl Sessions {
         let session = Session {
             peer: peer.ip(),
             input: Some(BytesMut::new()),
+            last_frame: 0,
+            read_ahead: 0,
             places: VecDeque::new(),
             first_place: 0,
             out: Vec::new(),
@@ -111,6 +123,7 @@ impl Sessions {
     pub fn received(&mut self, conn: ConnId, buffer: BytesMut, count: usize, now: Now) {
         let Some(session) = self.table.get_mut(&conn) else { return };
         session.input = Some(buffer);
+        self.read_ahead -= std::mem::take(&mut session.read_ahead);
         session.active_at = now.mono;
         if count == 0 {
             // The client closed its side. What it asked before is carried out, but nobody reads the answers.
@@ -138,6 +151,7 @@ impl Sessions {
         let input = session.input.as_mut()?;
         match frame::cut(input, self.limits.frame_bytes_max) {
             Ok(Cut::Frame(frame)) => {
+                session.last_frame = frame.len();
                 let place = session.first_place + session.places.len() as u64;
                 session.places.push_back(Place { frame_bytes: frame.len(), parts: None });
                 self.bytes_in_flight += frame.len();
@@ -165,7 +179,16 @@ impl Sessions {
             return;
         }
         if let Some(pending) = session.input.take() {
-            self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending) });
+            let expected = frame::expected_read_bytes(session.last_frame);
+            let more = expected - frame::IDLE_READ_BYTES;
+            let between = if self.read_ahead + more <= READ_AHEAD_BYTES_MAX {
+                session.read_ahead = more;
+                self.read_ahead += more;
+                expected
+            } else {
+                frame::IDLE_READ_BYTES
+            };
+            self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending, between) });
         }
     }
 
@@ -234,6 +257,7 @@ impl Sessions {
         if let Some(session) = self.table.remove(&conn) {
             let held: usize = session.places.iter().map(|place| place.frame_bytes).sum();
             self.bytes_in_flight -= held;
+            self.read_ahead -= session.read_ahead;
         }
     }
 
