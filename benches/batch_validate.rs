@@ -1,5 +1,6 @@
 //! What does it cost to check a client's batch? CRC, header, every record's frame; beside it the floor below which no
 //! broker can go: the CRC alone, and one copy of the bytes.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
 #[path = "load/wire.rs"]

@@ -1,5 +1,5 @@
-//! What does a durable append cost on this disk? One core, the real driver, files filled ahead with zeros or not: latency
-//! of each write and data rate, against queue depth, write size and sync policy.
+//! What does a durable append cost on this disk? One core, the real driver, files filled ahead with zeros or not:
+//! latency of each write and data rate, against queue depth, write size and sync policy.
 //!
 //! The folder is the build's own, so put `target` on the disk in question (`CARGO_TARGET_DIR`).
 #![allow(clippy::disallowed_methods, reason = "measures on the outside of the machine")]

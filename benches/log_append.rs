@@ -1,5 +1,6 @@
 //! What does the log cost without a disk? Append, seal at the end of the turn, the answer of the write; by batch size
 //! and by how many batches share a write.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
 #[path = "load/wire.rs"]
@@ -23,7 +24,8 @@ impl Rig {
     fn new() -> Rig {
         let (mut files, mut ops) = (FileSlots::new(0, 100), Vec::new());
         let mut out = LogOut { ops: &mut ops, files: &mut files };
-        let log = PartitionLog::create("bench-0".to_owned(), Uuid([7; 16]), LogConfig::default(), kit::now(0), &mut out);
+        let log =
+            PartitionLog::create("bench-0".to_owned(), Uuid([7; 16]), LogConfig::default(), kit::now(0), &mut out);
         let mut rig = Rig { log, files, ops, events: Vec::new(), step: 0 };
         rig.settle();
         assert!(rig.log.is_ready());

@@ -12,6 +12,8 @@ mod broker;
 mod build;
 #[path = "clients/console.rs"]
 mod console;
+#[path = "clients/dump_log.rs"]
+mod dump_log;
 #[path = "clients/librdkafka.rs"]
 mod librdkafka;
 #[path = "clients/librdkafka_group.rs"]
@@ -20,6 +22,8 @@ mod librdkafka_group;
 mod running;
 #[path = "clients/survive.rs"]
 mod survive;
+#[path = "clients/taking_over.rs"]
+mod taking_over;
 
 use std::time::Duration;
 
@@ -81,5 +85,9 @@ with_each_driver! {
     python_group: super::scenario, super::Client::Python, "group";
     python_survives_kills: super::survive::survive, super::Client::Python;
     console_tools_manage_write_and_read: super::console::tools,;
-    kafka_dump_log_reads_the_folders_of_a_node: super::console::dump_log,;
+    console_tools_read_partitions_offsets_and_settings: super::console::partition_tools,;
+    console_perf_tools_move_every_record: super::console::perf_tools,;
+    kafka_dump_log_reads_the_folders_of_a_node: super::dump_log::dump_log,;
+    a_folder_that_kafka_closed_is_taken_over: super::taking_over::taking_over, true;
+    a_folder_that_kafka_left_in_a_crash_is_taken_over: super::taking_over::taking_over, false;
 }

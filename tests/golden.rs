@@ -5,6 +5,8 @@
 mod batch;
 #[path = "golden/coord.rs"]
 mod coord;
+#[path = "golden/log.rs"]
+mod log;
 #[path = "golden/meta.rs"]
 mod meta;
 #[path = "golden/wire.rs"]

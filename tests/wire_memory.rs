@@ -2,6 +2,7 @@
 //! over every served API and version, populated and randomly changed.
 //!
 //! One test only, since the counter belongs to the whole process.
+#![allow(clippy::disallowed_methods, reason = "measures how long a decoder takes")]
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -26,14 +26,7 @@ pub struct Shape {
 
 /// Shapes that budget.md speaks of. A Java producer's 16 KiB batch holds 15 records of 1 KiB.
 const SHAPES: &[Shape] = &[
-    Shape {
-        name: "16k",
-        records_per_batch: 15,
-        record_bytes: 1024,
-        batches_per_request: 1,
-        connections: 2,
-        depth: 5,
-    },
+    Shape { name: "16k", records_per_batch: 15, record_bytes: 1024, batches_per_request: 1, connections: 2, depth: 5 },
     Shape {
         name: "16k-six",
         records_per_batch: 15,
@@ -42,14 +35,7 @@ const SHAPES: &[Shape] = &[
         connections: 2,
         depth: 5,
     },
-    Shape {
-        name: "1m",
-        records_per_batch: 1000,
-        record_bytes: 1024,
-        batches_per_request: 1,
-        connections: 2,
-        depth: 5,
-    },
+    Shape { name: "1m", records_per_batch: 1000, record_bytes: 1024, batches_per_request: 1, connections: 2, depth: 5 },
     Shape { name: "one", records_per_batch: 1, record_bytes: 100, batches_per_request: 1, connections: 4, depth: 5 },
 ];
 

@@ -1,5 +1,5 @@
-//! Runs each step against each broker in turn, round by round, so that a slow minute of the host meets all of them alike;
-//! tells each run, then medians, then ratios to the last broker named.
+//! Runs each step against each broker in turn, round by round, so that a slow minute of the host meets all of them
+//! alike; tells each run, then medians, then ratios to the last broker named.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

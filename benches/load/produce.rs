@@ -28,7 +28,14 @@ struct Worker {
     first: usize,
 }
 
-pub fn run(address: SocketAddr, topic: &str, partitions: i32, shape: &Shape, acks: i16, bytes: u64) -> io::Result<Sent> {
+pub fn run(
+    address: SocketAddr,
+    topic: &str,
+    partitions: i32,
+    shape: &Shape,
+    acks: i16,
+    bytes: u64,
+) -> io::Result<Sent> {
     let batch = wire::batch(shape.records_per_batch, shape.record_bytes);
     let groups: Vec<Vec<i32>> =
         (0..partitions).collect::<Vec<_>>().chunks(shape.batches_per_request).map(<[i32]>::to_vec).collect();

@@ -1,7 +1,7 @@
 //! 10 FindCoordinator, and the way of every group request to the coordinator of its group.
 //!
-//! A group's coordinator lives on partition `hash(group) mod n` of `__consumer_offsets`; the topic is made when somebody
-//! looks for a coordinator first.
+//! A group's coordinator lives on partition `hash(group) mod n` of `__consumer_offsets`; the topic is made when
+//! somebody looks for a coordinator first.
 
 use bytes::Bytes;
 

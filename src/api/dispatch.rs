@@ -1,4 +1,5 @@
-//! Which file handles which API. The versions that are served are `wire::versions`; a request outside of them never gets here.
+//! Which file handles which API. The versions that are served are `wire::versions`; a request outside of them never
+//! gets here.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! 1 Fetch: sessions, limits, one ask for every owning core; the minimum-bytes rule spans cores, so it is added up here.
+//! 1 Fetch: sessions, limits, one ask for every owning core; the minimum-bytes rule spans cores, so it is added up
+//! here.
 //!
 //! ```text
 //!  Reading ──all owners replied, enough bytes, an error, or no time left──▶ answer
@@ -19,9 +20,14 @@ use crate::wire::fetch::{
 };
 use crate::wire::{ErrorCode, TopicRef};
 
+use super::answer_room::Lease;
 use super::errors::partition_error;
 use super::fetch_session::{Opened, SessionError, SessionRequest, Telling, Wanted};
 use super::{Ctx, Gather, Handled, Step, unencodable};
+
+/// Longest that a fetch waits, milliseconds. A client may get less than its minimum at any time; one that has vanished
+/// unnoticed must not be waited for until the end of days.
+const MAX_WAIT_MS: u64 = 600_000;
 
 /// One partition of the request.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ struct FetchGather {
     incremental: bool,
     min_bytes: usize,
     max_bytes: u32,
+    /// Memory for what is read.
+    lease: Option<Lease>,
     items: Vec<Item>,
     /// Owners that have not replied to a read, and owners that hold a watch.
     reading: Vec<CoreId>,
@@ -55,7 +63,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     }
     let (min_bytes, max_bytes) = (request.min_bytes.max(0) as usize, request.max_bytes.max(0) as u32);
     let max_bytes = max_bytes.min(u32::try_from(ctx.shard.settings().fetch_max_bytes).unwrap_or(u32::MAX));
-    let max_wait = request.max_wait_ms.max(0) as u64;
+    let max_wait = (request.max_wait_ms.max(0) as u64).min(MAX_WAIT_MS);
     let opened = match ctx.fetch_sessions.open(session_request(ctx.head.api_version, request), ctx.now, ctx.random) {
         Ok(opened) => opened,
         Err(error) => return top_level(ctx, session_error(error)),
@@ -67,6 +75,7 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
         incremental,
         min_bytes,
         max_bytes,
+        lease: None,
         items,
         reading: Vec::new(),
         watching: Vec::new(),
@@ -153,9 +162,17 @@ impl FetchGather {
                 last_fetched_epoch: item.wanted.last_fetched_epoch,
             });
         }
+        if by_owner.is_empty() {
+            return;
+        }
+        // What was read before is read again or kept; a new lease covers both.
+        self.lease = None;
+        let lease = ctx.answer_room.lease(self.max_bytes as usize);
+        let max_bytes = self.max_bytes.min(u32::try_from(lease.bytes()).unwrap_or(u32::MAX));
+        self.lease = Some(lease);
         for (core, items) in by_owner {
             self.reading.push(core);
-            ctx.ask(u32::from(core.0), core, Ask::Fetch(FetchAsk { items, max_bytes: self.max_bytes }));
+            ctx.ask(u32::from(core.0), core, Ask::Fetch(FetchAsk { items, max_bytes }));
         }
     }
 
@@ -166,6 +183,10 @@ impl FetchGather {
         }
         if self.due || self.is_enough() {
             return self.answer(ctx);
+        }
+        let held = self.items.iter().filter_map(|item| item.result.as_ref().ok()).map(|fetched| fetched.bytes).sum();
+        if let Some(lease) = &mut self.lease {
+            lease.shrink(held);
         }
         self.watch(ctx);
         Step::Wait
@@ -199,7 +220,8 @@ impl FetchGather {
         }
     }
 
-    /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it goes.
+    /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it
+    /// goes.
     fn fit(&mut self) {
         let mut left = self.max_bytes as usize;
         let mut found = false;

@@ -1,7 +1,7 @@
 //! Fetch sessions (KIP-227): a client names its partitions once, later requests and answers carry changes only.
 //!
-//! The cache belongs to one core: a session used over a connection of another core is "not found", and the client starts
-//! anew with a full fetch, which is always legal.
+//! The cache belongs to one core: a session used over a connection of another core is "not found", and the client
+//! starts anew with a full fetch, which is always legal.
 
 use std::collections::BTreeMap;
 

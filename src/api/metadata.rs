@@ -135,7 +135,8 @@ impl Gather for MetadataGather {
                     self.refused.insert(name, meta_error(error));
                 }
             }
-            other => tracing::warn!("topics could not be made: {other:?}"),
+            // Anybody can ask for it any number of times, so it is not worth a line of the log.
+            other => tracing::debug!("topics could not be made: {other:?}"),
         }
         answer(ctx, &self.response(ctx))
     }

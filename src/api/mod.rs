@@ -4,6 +4,7 @@
 //! that own the answer and leaves a [`Gather`] that takes their replies. The API floor speaks to owners by messages; it
 //! does not reach into their logs.
 
+mod answer_room;
 mod api_versions;
 mod cluster;
 mod configs;
@@ -40,6 +41,7 @@ use crate::wire::WireError;
 use crate::wire::cold::{self, ColdResponse};
 use crate::wire::header::RequestHead;
 
+use answer_room::AnswerRoom;
 use fetch_session::FetchSessions;
 use producer_ids::ProducerIds;
 
@@ -111,6 +113,7 @@ pub struct Ctx<'a> {
     pub random: &'a mut Prng,
     pub fetch_sessions: &'a mut FetchSessions,
     pub producer_ids: &'a mut ProducerIds,
+    pub answer_room: &'a AnswerRoom,
     /// This request, as others of the API floor name it.
     pub request: Key,
     asks: Vec<(u32, CoreId, Ask)>,
@@ -178,13 +181,15 @@ pub struct Api {
     deadlines: BTreeSet<(Mono, Key)>,
     fetch_sessions: FetchSessions,
     producer_ids: ProducerIds,
+    answer_room: AnswerRoom,
     random: Prng,
     answers: Vec<Answer>,
     outgoing: Vec<(CoreId, Message)>,
 }
 
 impl Api {
-    pub fn new(core: CoreId, seed: u64, fetch_sessions: usize) -> Api {
+    /// `answer_bytes`: how much the answers of the core may take until their readers have them.
+    pub fn new(core: CoreId, seed: u64, fetch_sessions: usize, answer_bytes: usize) -> Api {
         Api {
             core,
             in_work: Slots::default(),
@@ -193,10 +198,16 @@ impl Api {
             deadlines: BTreeSet::new(),
             fetch_sessions: FetchSessions::new(fetch_sessions),
             producer_ids: ProducerIds::default(),
+            answer_room: AnswerRoom::new(answer_bytes),
             random: Prng::new(seed ^ 0x5eed_0001),
             answers: Vec::new(),
             outgoing: Vec::new(),
         }
+    }
+
+    /// How many bytes of answers fit beside those that wait for their readers.
+    pub fn set_answer_room(&mut self, bytes: usize) {
+        self.answer_room.set(bytes);
     }
 
     /// Handles one request.
@@ -217,6 +228,7 @@ impl Api {
                 random: &mut self.random,
                 fetch_sessions: &mut self.fetch_sessions,
                 producer_ids: &mut self.producer_ids,
+                answer_room: &self.answer_room,
                 request: key,
                 asks: Vec::new(),
                 deadline: None,
@@ -289,6 +301,7 @@ impl Api {
                 random: &mut self.random,
                 fetch_sessions: &mut self.fetch_sessions,
                 producer_ids: &mut self.producer_ids,
+                answer_room: &self.answer_room,
                 request: key,
                 asks: Vec::new(),
                 deadline: None,

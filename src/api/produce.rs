@@ -1,7 +1,7 @@
 //! 0 Produce: check batches, group them by owner, gather the acknowledgements.
 //!
-//! Stop 3 of the produce path. Batches are checked here, on the connection's core, so that the owner only appends. A batch
-//! that fails is an error of its partition; the others go on.
+//! Stop 3 of the produce path. Batches are checked here, on the connection's core, so that the owner only appends. A
+//! batch that fails is an error of its partition; the others go on.
 
 use std::collections::BTreeMap;
 

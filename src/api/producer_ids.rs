@@ -1,5 +1,5 @@
-//! Producer ids of one core: taken from blocks that the controller gives out, so that an id is never given twice, not even
-//! after a crash (what was left of a block is lost, not reused).
+//! Producer ids of one core: taken from blocks that the controller gives out, so that an id is never given twice, not
+//! even after a crash (what was left of a block is lost, not reused).
 
 use std::ops::Range;
 

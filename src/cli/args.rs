@@ -54,6 +54,9 @@ pub enum Command {
     DumpLog(DumpLogArgs),
     /// Say what this host offers: kernel, io_uring, direct I/O, the cost of a sync
     Probe(ProbeArgs),
+    /// Run engines in a made-up world, from seeds
+    #[cfg(feature = "sim")]
+    Sim(super::sim::SimArgs),
 }
 
 /// Where settings come from; shared by `start` and `format`.

@@ -12,6 +12,8 @@ pub mod format;
 pub mod output;
 pub mod probe;
 pub mod produce;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod start;
 pub mod time_text;
 pub mod topic;
@@ -56,5 +58,7 @@ pub fn run(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
         Command::Consume(consume) => consume::run(&args.client, consume, out),
         Command::DumpLog(dump) => dump_log::run(dump, out),
         Command::Probe(probe) => probe::run(probe, out),
+        #[cfg(feature = "sim")]
+        Command::Sim(sim) => sim::run(sim, out),
     }
 }

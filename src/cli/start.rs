@@ -8,8 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::banner::{Banner, MemoryPart};
 use super::output::{Failure, Out};
 use crate::node::config::{ConfigSource, Cores, Driver, NodeConfig};
-use crate::node::run::{self, NodeNotice, Started};
-use crate::shard::Notice;
+use crate::node::run::{self, NodeNotice, Notice, Started};
 
 /// Loads the configuration, tells its warnings, runs the node until it is stopped.
 pub fn run(args: &StartArgs, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -46,8 +45,12 @@ fn run_node(config: &NodeConfig, out: &mut Out<'_>) -> Result<(), Failure> {
         let told = match notice {
             NodeNotice::Started(started) => banner(started).print(out),
             NodeNotice::Ready => ready(begun.elapsed().as_millis(), out),
-            NodeNotice::Core(_, Notice::Recovered { log, report }) => {
-                tracing::info!("{log}: recovered: {report}");
+            NodeNotice::Core(_, Notice::Recovered { log, report, remarkable }) => {
+                if remarkable {
+                    tracing::info!("{log}: recovered: {report}");
+                } else {
+                    tracing::debug!("{log}: recovered: {report}");
+                }
                 Ok(())
             }
             NodeNotice::Core(core, Notice::FolderOffline { reason }) => {

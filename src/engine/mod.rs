@@ -1,9 +1,10 @@
 //! Floor 7: one engine a core: sessions, requests, shard and timers as a single synchronous machine.
 //!
-//! The order inside a turn is fixed (`turn`): completions of the disk, messages of other cores, the network, timers, then
-//! one flush for every log that has something to write, then the effects. The engine runs at its own pace: what arrives
-//! while a write is in flight is gathered by the next turn, which is the group commit.
+//! The order inside a turn is fixed (`turn`): completions of the disk, messages of other cores, the network, timers,
+//! then one flush for every log that has something to write, then the effects. The engine runs at its own pace: what
+//! arrives while a write is in flight is gathered by the next turn, which is the group commit.
 
+mod room;
 mod session;
 
 use std::collections::VecDeque;
@@ -53,7 +54,7 @@ impl Engine {
         let shard = Shard::new(config, now);
         Engine {
             core,
-            api: Api::new(core, seed, limits.fetch_sessions / usize::from(cores).max(1)),
+            api: Api::new(core, seed, limits.fetch_sessions / usize::from(cores).max(1), limits.bytes_out),
             sessions: Sessions::new(limits),
             shard,
             local: VecDeque::new(),
@@ -83,7 +84,7 @@ impl Engine {
             NetInput::Accepted { conn, peer } => {
                 self.sessions.accepted(conn, peer, now);
                 if self.serving {
-                    self.sessions.begin(conn);
+                    self.sessions.begin(conn, now);
                 }
             }
             NetInput::Received { conn, buffer, count } => {
@@ -92,6 +93,7 @@ impl Engine {
             }
             NetInput::Sent { conn } => {
                 self.sessions.sent(conn, now);
+                self.api.set_answer_room(self.sessions.answer_room());
                 self.work(conn, now);
             }
             NetInput::Broken { conn } => {
@@ -100,6 +102,7 @@ impl Engine {
             }
             NetInput::Closed { conn } => {
                 self.sessions.closed(conn);
+                self.api.set_answer_room(self.sessions.answer_room());
                 self.api.connection_gone(conn);
             }
         }
@@ -107,7 +110,7 @@ impl Engine {
 
     /// Hands the whole frames that a connection has, as far as its limits allow, to the API floor.
     fn work(&mut self, conn: ConnId, now: Now) {
-        while let Some((request, peer)) = self.sessions.next_request(conn) {
+        while let Some((request, peer)) = self.sessions.next_request(conn, now) {
             self.api.request(request, peer, &mut self.shard, now);
         }
     }
@@ -141,7 +144,8 @@ impl Engine {
         let moved = !answers.is_empty();
         for answer in answers {
             let conn = answer.conn;
-            self.sessions.answer(answer);
+            self.sessions.answer(answer, now);
+            self.api.set_answer_room(self.sessions.answer_room());
             self.work(conn, now);
         }
         for conn in self.sessions.take_fed() {
@@ -150,11 +154,11 @@ impl Engine {
         moved
     }
 
-    fn notices(&mut self) {
+    fn notices(&mut self, now: Now) {
         for notice in self.shard.take_notices() {
             if notice == Notice::Serving {
                 self.serving = true;
-                self.sessions.begin_all();
+                self.sessions.begin_all(now);
             }
             (self.reporter)(self.core, notice);
         }
@@ -200,7 +204,7 @@ impl Machine for Engine {
         self.stop_progress(inputs.stop, now);
         self.pump(now);
         self.shard.flush(now);
-        self.notices();
+        self.notices(now);
 
         effects.disk.append(&mut self.shard.take_disk());
         for (core, batch) in self.mail.iter_mut().enumerate() {
@@ -220,7 +224,9 @@ impl Machine for Engine {
 
 impl Engine {
     fn next_wake(&self) -> NextWake {
-        let wakes = [self.shard.next_wake(), self.api.next_wake(), self.sessions.next_wake(), self.stop_at];
+        // Once the shard is stopping, the end of the grace has no meaning any more.
+        let stop_at = self.stop_at.filter(|_| !self.shard.is_stopping());
+        let wakes = [self.shard.next_wake(), self.api.next_wake(), self.sessions.next_wake(), stop_at];
         match wakes.into_iter().flatten().min() {
             Some(at) => NextWake::At(at),
             None => NextWake::Never,

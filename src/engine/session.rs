@@ -1,11 +1,14 @@
 //! The connections of one core: bytes in become frames in order, answers go out in the order of the requests.
 //!
-//! What keeps a client within bounds: at most [`SessionLimits::requests_per_connection`] requests of a connection are in
-//! work, at most [`SessionLimits::bytes_in_flight`] bytes of frames over the core, and at most
-//! [`SessionLimits::bytes_out_per_connection`] of answers wait for a slow reader. At a limit the connection is not read
+//! What keeps a client within bounds: Produce requests are taken ahead, at most
+//! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is answered
+//! (as Kafka does with all), since a small request may have a large answer. At most [`SessionLimits::bytes_in_flight`]
+//! bytes of frames are in work or arriving over the core (`room.rs`), and what waits for slow readers is held to
+//! [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one before, fetches
+//! answer with as little as they may, and a reader that has stopped is closed. At a limit the connection is not read
 //! any more: the socket fills, and TCP tells the client.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
@@ -15,9 +18,20 @@ use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 use crate::port::net::NetOp;
 use crate::wire::frame::{self, Cut};
+use crate::wire::guard::COLD_REQUEST_BYTES_MAX;
+use crate::wire::versions::key;
 
-/// Room beyond the smallest that the receive buffers of waiting connections may have together, bytes a core.
-const READ_AHEAD_BYTES_MAX: usize = 4 << 20;
+use super::room::{OWN_BYTES, Room};
+
+/// Answers that may wait for a reader while further requests of it are taken, bytes: they go out as one.
+const ANSWERS_JOINED_BYTES: usize = 64 * 1024;
+/// How long one send may take while the core is short of room for answers, milliseconds.
+const SEND_MS_MAX: u64 = 30_000;
+/// What a header may add to the body of a request, bytes.
+const HEADER_BYTES: usize = 64 * 1024;
+
+/// Room beyond the smallest that waiting connections may have together because larger frames are expected, a core.
+const EXPECTED_BYTES_MAX: usize = 4 << 20;
 
 /// The bounds of one core's connections.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +39,8 @@ pub struct SessionLimits {
     pub frame_bytes_max: usize,
     pub requests_per_connection: usize,
     pub bytes_in_flight: usize,
-    pub bytes_out_per_connection: usize,
+    /// Answers of the core that slow readers have not taken.
+    pub bytes_out: usize,
     /// `connections.max.idle.ms`; `None`: never.
     pub idle_ms: Option<u64>,
     pub fetch_sessions: usize,
@@ -35,6 +50,8 @@ pub struct SessionLimits {
 #[derive(Debug)]
 struct Place {
     frame_bytes: usize,
+    /// A Produce: more of them may follow before it is answered.
+    is_produce: bool,
     parts: Option<Vec<Bytes>>,
 }
 
@@ -45,13 +62,14 @@ struct Session {
     input: Option<BytesMut>,
     /// Length of the last frame: the next one is expected to be like it.
     last_frame: usize,
-    /// Room beyond the smallest in the receive buffer that the driver has.
-    read_ahead: usize,
+    /// This connection's share of [`Sessions::expected_bytes`] while a read is in flight.
+    expected_bytes: usize,
     places: VecDeque<Place>,
     first_place: u64,
     out: Vec<Bytes>,
+    /// In `out` and being sent.
     out_bytes: usize,
-    sending: bool,
+    sending_since: Option<Mono>,
     closing: bool,
     /// Close once everything before is sent.
     close_after: bool,
@@ -63,10 +81,12 @@ pub struct Sessions {
     limits: SessionLimits,
     table: BTreeMap<ConnId, Session>,
     bytes_in_flight: usize,
-    /// The sum of every session's `read_ahead`.
-    read_ahead: usize,
-    /// Connections that wait for the core's byte budget, in order.
-    starved: VecDeque<ConnId>,
+    bytes_out: usize,
+    /// Room beyond the smallest in receive buffers that wait for frames like the last.
+    expected_bytes: usize,
+    room: Room,
+    /// Connections that wait for the core's byte budget.
+    starved: BTreeSet<ConnId>,
     ops: Vec<NetOp>,
     reading: bool,
     idle_check_at: Option<Mono>,
@@ -78,8 +98,10 @@ impl Sessions {
             limits,
             table: BTreeMap::new(),
             bytes_in_flight: 0,
-            read_ahead: 0,
-            starved: VecDeque::new(),
+            bytes_out: 0,
+            expected_bytes: 0,
+            room: Room::new(limits.bytes_in_flight),
+            starved: BTreeSet::new(),
             ops: Vec::new(),
             reading: true,
             idle_check_at: None,
@@ -91,40 +113,40 @@ impl Sessions {
             peer: peer.ip(),
             input: Some(BytesMut::new()),
             last_frame: 0,
-            read_ahead: 0,
+            expected_bytes: 0,
             places: VecDeque::new(),
             first_place: 0,
             out: Vec::new(),
             out_bytes: 0,
-            sending: false,
+            sending_since: None,
             closing: false,
             close_after: false,
             active_at: now.mono,
         };
         self.table.insert(conn, session);
-        if let (None, Some(idle_ms)) = (self.idle_check_at, self.limits.idle_ms) {
-            self.idle_check_at = Some(now.mono.plus_ms(idle_ms));
-        }
+        let check_at = now.mono.plus_ms(self.check_ms());
+        self.idle_check_at.get_or_insert(check_at);
     }
 
     /// Starts to read from a connection.
-    pub fn begin(&mut self, conn: ConnId) {
-        self.read_on(conn);
+    pub fn begin(&mut self, conn: ConnId, now: Now) {
+        self.read_on(conn, now);
     }
 
     /// The node serves now: reads from everyone who came before.
-    pub fn begin_all(&mut self) {
+    pub fn begin_all(&mut self, now: Now) {
         let all: Vec<ConnId> = self.table.keys().copied().collect();
         for conn in all {
-            self.read_on(conn);
+            self.read_on(conn, now);
         }
     }
 
     pub fn received(&mut self, conn: ConnId, buffer: BytesMut, count: usize, now: Now) {
         let Some(session) = self.table.get_mut(&conn) else { return };
         session.input = Some(buffer);
-        self.read_ahead -= std::mem::take(&mut session.read_ahead);
+        self.expected_bytes -= std::mem::take(&mut session.expected_bytes);
         session.active_at = now.mono;
+        self.room.heard(conn, now);
         if count == 0 {
             // The client closed its side. What it asked before is carried out, but nobody reads the answers.
             self.close(conn);
@@ -132,33 +154,40 @@ impl Sessions {
     }
 
     /// The next whole frame of a connection, if its limits allow one more request.
-    pub fn next_request(&mut self, conn: ConnId) -> Option<(Request, IpAddr)> {
+    pub fn next_request(&mut self, conn: ConnId, now: Now) -> Option<(Request, IpAddr)> {
         let session = self.table.get_mut(&conn)?;
         if session.closing || session.close_after || !self.reading {
             return None;
         }
-        if session.places.len() >= self.limits.requests_per_connection
-            || session.out_bytes > self.limits.bytes_out_per_connection
-        {
+        let input = session.input.as_ref()?;
+        let is_produce = frame::api_key(input) == Some(key::PRODUCE);
+        let in_work = session.places.len();
+        let in_turn = in_work == 0 || (is_produce && session.places.iter().all(|place| place.is_produce));
+        let read_answers = session.out_bytes <= ANSWERS_JOINED_BYTES;
+        if !in_turn || !read_answers || in_work >= self.limits.requests_per_connection {
+            self.read_ahead(conn, now);
             return None;
         }
         if self.bytes_in_flight > self.limits.bytes_in_flight {
-            if !self.starved.contains(&conn) {
-                self.starved.push_back(conn);
-            }
+            self.starved.insert(conn);
             return None;
         }
-        let input = session.input.as_mut()?;
-        match frame::cut(input, self.limits.frame_bytes_max) {
+        let frame_bytes_max = match frame::api_key(input) {
+            None | Some(key::PRODUCE) => self.limits.frame_bytes_max,
+            // No other request is that large; this is known as soon as its first bytes are there.
+            Some(_) => self.limits.frame_bytes_max.min(COLD_REQUEST_BYTES_MAX + HEADER_BYTES),
+        };
+        match frame::cut(session.input.as_mut()?, frame_bytes_max) {
             Ok(Cut::Frame(frame)) => {
                 session.last_frame = frame.len();
-                let place = session.first_place + session.places.len() as u64;
-                session.places.push_back(Place { frame_bytes: frame.len(), parts: None });
+                let place = session.first_place + in_work as u64;
+                session.places.push_back(Place { frame_bytes: frame.len(), is_produce, parts: None });
                 self.bytes_in_flight += frame.len();
+                self.room.give_back(conn);
                 Some((Request { conn, place, frame }, session.peer))
             }
             Ok(Cut::Needs(_)) => {
-                self.read_on(conn);
+                self.read_on(conn, now);
                 None
             }
             Err(error) => {
@@ -169,8 +198,16 @@ impl Sessions {
         }
     }
 
-    /// Asks for more bytes, unless a read is in flight.
-    fn read_on(&mut self, conn: ConnId) {
+    /// Reads a little while a request is in work, since only a connection that is read is noticed when it closes.
+    fn read_ahead(&mut self, conn: ConnId, now: Now) {
+        let pending = self.table.get(&conn).and_then(|session| session.input.as_ref());
+        if pending.is_some_and(|pending| pending.len() + frame::next_read_bytes(pending) <= OWN_BYTES) {
+            self.read_on(conn, now);
+        }
+    }
+
+    /// Asks for more bytes, unless a read is in flight or there is no room for them.
+    fn read_on(&mut self, conn: ConnId, now: Now) {
         if !self.reading {
             return;
         }
@@ -178,22 +215,24 @@ impl Sessions {
         if session.closing || session.close_after {
             return;
         }
+        let Some(pending) = &session.input else { return };
+        let wanted = frame::next_read_bytes(pending);
+        let Some(read) = self.room.take(conn, pending.len(), wanted, self.bytes_in_flight, now) else { return };
+        let mut read = read;
+        let expected = frame::expected_read_bytes(session.last_frame);
+        let more = expected - frame::IDLE_READ_BYTES;
+        if pending.is_empty() && more > 0 && self.expected_bytes + more <= EXPECTED_BYTES_MAX {
+            session.expected_bytes = more;
+            self.expected_bytes += more;
+            read = expected;
+        }
         if let Some(pending) = session.input.take() {
-            let expected = frame::expected_read_bytes(session.last_frame);
-            let more = expected - frame::IDLE_READ_BYTES;
-            let between = if self.read_ahead + more <= READ_AHEAD_BYTES_MAX {
-                session.read_ahead = more;
-                self.read_ahead += more;
-                expected
-            } else {
-                frame::IDLE_READ_BYTES
-            };
-            self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending, between) });
+            self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending, read) });
         }
     }
 
     /// Puts an answer in its place and sends what is due.
-    pub fn answer(&mut self, answer: Answer) {
+    pub fn answer(&mut self, answer: Answer, now: Now) {
         let Some(session) = self.table.get_mut(&answer.conn) else { return };
         let Some(index) = answer.place.checked_sub(session.first_place) else { return };
         if let Some(place) = session.places.get_mut(index as usize) {
@@ -208,19 +247,20 @@ impl Sessions {
             self.bytes_in_flight -= place.frame_bytes;
             for part in place.parts.into_iter().flatten().filter(|part| !part.is_empty()) {
                 session.out_bytes += part.len();
+                self.bytes_out += part.len();
                 session.out.push(part);
             }
         }
-        self.send_on(answer.conn);
+        self.send_on(answer.conn, now);
     }
 
-    fn send_on(&mut self, conn: ConnId) {
+    fn send_on(&mut self, conn: ConnId, now: Now) {
         let Some(session) = self.table.get_mut(&conn) else { return };
-        if session.sending || session.closing {
+        if session.sending_since.is_some() || session.closing {
             return;
         }
         if !session.out.is_empty() {
-            session.sending = true;
+            session.sending_since = Some(now.mono);
             let parts = std::mem::take(&mut session.out);
             self.ops.push(NetOp::Send { conn, parts });
         } else if session.close_after {
@@ -230,18 +270,26 @@ impl Sessions {
 
     pub fn sent(&mut self, conn: ConnId, now: Now) {
         let Some(session) = self.table.get_mut(&conn) else { return };
-        session.sending = false;
+        session.sending_since = None;
         session.active_at = now.mono;
-        session.out_bytes = session.out.iter().map(Bytes::len).sum();
-        self.send_on(conn);
+        let waiting = session.out.iter().map(Bytes::len).sum();
+        self.bytes_out -= session.out_bytes - waiting;
+        session.out_bytes = waiting;
+        self.send_on(conn, now);
     }
 
     /// Connections that may go on because the core has bytes to spend again.
     pub fn take_fed(&mut self) -> Vec<ConnId> {
-        if self.starved.is_empty() || self.bytes_in_flight > self.limits.bytes_in_flight / 2 {
-            return Vec::new();
+        let mut fed = self.room.take_fed(self.bytes_in_flight);
+        if self.bytes_in_flight <= self.limits.bytes_in_flight / 2 {
+            fed.extend(std::mem::take(&mut self.starved));
         }
-        self.starved.drain(..).collect()
+        fed
+    }
+
+    /// How many more bytes of answers the core should make, as long as slow readers hold the rest.
+    pub fn answer_room(&self) -> usize {
+        self.limits.bytes_out.saturating_sub(self.bytes_out)
     }
 
     pub fn close(&mut self, conn: ConnId) {
@@ -249,6 +297,7 @@ impl Sessions {
             && !session.closing
         {
             session.closing = true;
+            self.room.give_back(conn);
             self.ops.push(NetOp::Close { conn });
         }
     }
@@ -257,7 +306,9 @@ impl Sessions {
         if let Some(session) = self.table.remove(&conn) {
             let held: usize = session.places.iter().map(|place| place.frame_bytes).sum();
             self.bytes_in_flight -= held;
-            self.read_ahead -= session.read_ahead;
+            self.bytes_out -= session.out_bytes;
+            self.expected_bytes -= session.expected_bytes;
+            self.starved.remove(&conn);
         }
     }
 
@@ -273,27 +324,36 @@ impl Sessions {
         self.reading = false;
     }
 
-    /// Closes connections that said nothing for too long and wait for nothing.
+    /// Closes connections that said nothing for too long and wait for nothing, and those that hold what others need.
     pub fn close_idle(&mut self, now: Now) {
-        let (Some(at), Some(idle_ms)) = (self.idle_check_at, self.limits.idle_ms) else { return };
-        if now.mono < at {
-            return;
-        }
-        let idle: Vec<ConnId> = self
-            .table
-            .iter()
-            .filter(|(_, s)| s.places.is_empty() && now.mono.ms_since(s.active_at) >= idle_ms)
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in idle {
+        for conn in self.room.overdue(now) {
+            tracing::debug!("a frame did not come to its end while others waited for room; connection closed");
             self.close(conn);
         }
-        // A connection is closed at most a quarter of the idle time late.
-        self.idle_check_at = if self.table.is_empty() { None } else { Some(now.mono.plus_ms(idle_ms / 4 + 1)) };
+        if self.idle_check_at.is_none_or(|at| now.mono < at) {
+            return;
+        }
+        let idle_ms = self.limits.idle_ms.unwrap_or(u64::MAX);
+        let short = self.bytes_out > self.limits.bytes_out;
+        let is_overdue = |session: &Session| {
+            let idle = session.places.is_empty() && now.mono.ms_since(session.active_at) >= idle_ms;
+            let stuck = session.sending_since.is_some_and(|since| now.mono.ms_since(since) >= SEND_MS_MAX);
+            idle || (short && stuck)
+        };
+        let overdue: Vec<ConnId> = self.table.iter().filter(|(_, s)| is_overdue(s)).map(|(conn, _)| *conn).collect();
+        for conn in overdue {
+            self.close(conn);
+        }
+        self.idle_check_at = if self.table.is_empty() { None } else { Some(now.mono.plus_ms(self.check_ms())) };
+    }
+
+    /// A connection is closed at most a quarter of the idle time late, and at most a few seconds when it is stuck.
+    fn check_ms(&self) -> u64 {
+        self.limits.idle_ms.map_or(SEND_MS_MAX, |idle_ms| idle_ms / 4 + 1).min(SEND_MS_MAX / 4)
     }
 
     pub fn next_wake(&self) -> Option<Mono> {
-        self.idle_check_at
+        [self.idle_check_at, self.room.next_wake()].into_iter().flatten().min()
     }
 
     pub fn take_ops(&mut self, ops: &mut Vec<NetOp>) {

@@ -1,11 +1,12 @@
-//! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up to
-//! date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
+//! Appending: offsets are given, the batch is copied once and stamped in the copy, everything in memory is brought up
+//! to date. No operation is asked for here: that is the end of the turn's business (`round.rs`).
 
 use bytes::Bytes;
 
 use crate::base::time::Now;
 use crate::batch::{BatchHeader, patch};
 
+use super::epochs::UNDEFINED_EPOCH;
 use super::finish::Finish;
 use super::head::Head;
 use super::producers::ProducerStates;
@@ -113,8 +114,13 @@ impl PartitionLog {
         if self.no_space {
             return Err(AppendError::NoSpace);
         }
-        let mut head = Head::of_memory(batch).filter(|head| head.size == batch.len()).ok_or(AppendError::Invalid)?;
+        let head = match stamp {
+            Stamp::Leader { .. } => Head::of_client(batch),
+            Stamp::Follower => Head::of_memory(batch),
+        };
+        let mut head = head.filter(|head| head.size == batch.len()).ok_or(AppendError::Invalid)?;
         match stamp {
+            Stamp::Leader { epoch, .. } if epoch < UNDEFINED_EPOCH => return Err(AppendError::Invalid),
             Stamp::Leader { epoch, append_time_ms } => {
                 let delta = head.last_offset - head.base_offset;
                 head.base_offset = self.end_offset;

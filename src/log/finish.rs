@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::base::time::Now;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
-use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind};
 use super::ops::Op;
 use super::types::{LogEvent, LogOut};
+use super::{PartitionLog, Phase};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -36,10 +36,6 @@ impl Finish {
     pub fn new(snapshot: Option<(i64, Bytes)>) -> Finish {
         Finish { step: Step::SetLen, snapshot, busy: false }
     }
-
-    pub fn is_busy(&self) -> bool {
-        self.busy
-    }
 }
 
 impl PartitionLog {
@@ -53,17 +49,22 @@ impl PartitionLog {
     }
 
     fn finish_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
-        let Some(segment) = self.segments.get(&base) else {
+        let Some(segment) = self.segments.get_mut(&base) else {
             self.finishing.remove(&base);
             return;
         };
-        let Some(finish) = &segment.finish else {
-            self.finishing.remove(&base);
-            return;
-        };
+        let doomed = segment.doom.is_some();
         let written = segment.durable == segment.size && segment.filling.is_none();
-        if finish.busy || !written || segment.doom.is_some() {
+        let Some(finish) = &mut segment.finish else {
+            self.finishing.remove(&base);
             return;
+        };
+        if finish.busy || !written {
+            return;
+        }
+        if doomed && finish.step != Step::SetLen {
+            // Nobody will need its indexes, but the snapshot is of the producers that go on.
+            finish.step = Step::Snapshot;
         }
         let size = segment.size;
         let op = match finish.step {
@@ -71,8 +72,8 @@ impl PartitionLog {
                 let Some(file) = self.ensure_open(base, now, out) else { return };
                 DiskOp::SetLen { file, len: size }
             }
-            // The checkpoint of the same segment may still be writing the same files.
-            Step::Index | Step::TimeIndex if self.checkpoints.is_busy() => return,
+            // A checkpoint may still be writing the same files.
+            _ if self.checkpoints.is_busy() => return,
             Step::Index => DiskOp::WriteFile { path: self.path(FileKind::Index, base), data: self.index_data(base) },
             Step::TimeIndex => {
                 DiskOp::WriteFile { path: self.path(FileKind::TimeIndex, base), data: self.time_index_data(base) }
@@ -101,12 +102,19 @@ impl PartitionLog {
         events: &mut Vec<LogEvent>,
     ) {
         let Some(segment) = self.segments.get_mut(&base) else { return };
-        let size = segment.size;
+        let (size, doomed) = (segment.size, segment.doom.is_some());
         let Some(finish) = &mut segment.finish else { return };
         finish.busy = false;
         if let Err(error) = result {
             if error.kind == DiskErrorKind::NoSpace {
-                self.retry_soon(now.mono);
+                if doomed && finish.step == Step::Snapshot {
+                    // Its removal is what makes room again; an older snapshot stays until there is a newer one.
+                    self.finished(base, out);
+                } else if self.phase == Phase::Closing {
+                    self.fail(format!("finishing segment {base}: {}", error.detail), events);
+                } else {
+                    self.retry_soon(now.mono);
+                }
             } else {
                 self.fail(format!("finishing segment {base}: {}", error.detail), events);
             }

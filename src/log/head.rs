@@ -3,6 +3,8 @@
 //! Reading is defensive: a header that comes from disk is only believed when it can be true at its place. The CRC is
 //! checked where a scan decides what survives a crash ([`Head::check_crc`]), not on every read.
 
+use crate::batch::patch;
+
 /// Bytes of the fixed header of a v2 batch.
 pub(super) const HEAD_LEN: usize = 61;
 /// Base offset and length: what `batchLength` does not count.
@@ -67,12 +69,26 @@ impl Head {
             return Found::Implausible("the offsets are out of range");
         }
         let (leader_epoch, max_timestamp) = (i32_at(bytes, 12), i64_at(bytes, 35));
+        if leader_epoch < -1 {
+            return Found::Implausible("the leader epoch is out of range");
+        }
         Found::Batch(Head { base_offset, last_offset, size, leader_epoch, max_timestamp })
     }
 
     /// The header of a batch that is in memory because this log put it there.
     pub fn of_memory(bytes: &[u8]) -> Option<Head> {
         match Head::find(bytes, bytes.len() as u64) {
+            Found::Batch(head) => Some(head),
+            Found::Short | Found::Implausible(_) => None,
+        }
+    }
+
+    /// The header of a batch whose offset and epoch are yet to be given: whatever the client wrote there is not looked
+    /// at.
+    pub fn of_client(bytes: &[u8]) -> Option<Head> {
+        let mut header = *bytes.first_chunk::<HEAD_LEN>()?;
+        patch::stamp(&mut header, 0, 0);
+        match Head::find(&header, bytes.len() as u64) {
             Found::Batch(head) => Some(head),
             Found::Short | Found::Implausible(_) => None,
         }

@@ -2,8 +2,9 @@
 //!
 //! Offset index: (relative offset u32, position u32) for every `index.interval.bytes` of records; the offset is the
 //! batch's *last*, the position the batch's first byte. Time index: (timestamp i64, relative offset u32), where the
-//! offset is the last of the batch that first reached that timestamp. All big-endian. Invariants, checked before an index
-//! from disk is used: whole entries; offsets, positions and timestamps strictly increasing; positions inside the segment.
+//! offset is the last of the batch that first reached that timestamp. All big-endian. Invariants, checked before an
+//! index from disk is used: whole entries; offsets, positions and timestamps strictly increasing; positions inside the
+//! segment.
 //!
 //! An index is kept in its disk form: growing while its segment is active, frozen (and shared with the write) after.
 
@@ -140,7 +141,8 @@ impl OffsetIndex {
         self.len() >= bytes_max as usize / OFFSET_ENTRY
     }
 
-    /// Where to begin looking for a relative offset: the position of a batch that ends at or before it, 0 when none does.
+    /// Where to begin looking for a relative offset: the position of a batch that ends at or before it, 0 when none
+    /// does.
     pub fn lookup(&self, relative_offset: u32) -> u32 {
         match self.0.partition(|entry| u32_at(&entry, 0) <= relative_offset) {
             0 => 0,
@@ -244,8 +246,8 @@ impl TimeIndex {
         self.len() + 1 >= bytes_max as usize / TIME_ENTRY
     }
 
-    /// The relative offset from which to look for a record at or after `timestamp`: every batch that ends at or below it
-    /// is older. 0 when nothing is known to be older.
+    /// The relative offset from which to look for a record at or after `timestamp`: every batch that ends at or below
+    /// it is older. 0 when nothing is known to be older.
     pub fn lookup(&self, timestamp: i64) -> u32 {
         match self.0.partition(|entry| i64_at(&entry, 0) < timestamp) {
             0 => 0,

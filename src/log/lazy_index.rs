@@ -156,8 +156,8 @@ impl PartitionLog {
 }
 
 impl Rebuild {
-    /// Walks the headers in a piece read from the block where the last one ended; true when the segment is done, which it
-    /// also is at the first thing that is no batch (readers will meet it and say so).
+    /// Walks the headers in a piece read from the block where the last one ended; true when the segment is done, which
+    /// it also is at the first thing that is no batch (readers will meet it and say so).
     fn feed(&mut self, data: &[u8], size: u64, interval: u32) -> bool {
         let start = block_floor(self.seen.size);
         let before = self.seen.size;

@@ -44,6 +44,7 @@ impl PartitionLog {
         let Some(file) = active.open_file() else { return };
         self.unsynced.clear();
         self.unsynced.in_flight = true;
+        self.active_mut().readers += 1;
         self.ask(Op::LazySync { segment, position, offset }, DiskOp::Sync { file }, out);
     }
 
@@ -54,6 +55,7 @@ impl PartitionLog {
         events: &mut Vec<LogEvent>,
     ) {
         self.unsynced.in_flight = false;
+        self.unpin(segment);
         match error {
             None => self.synced(segment, position, offset),
             Some(error) => self.fail(format!("syncing the log failed: {}", error.detail), events),

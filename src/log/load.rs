@@ -17,7 +17,7 @@ use crate::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOp, DiskOutput, 
 
 use super::checkpoint;
 use super::epochs::EpochCache;
-use super::names::{self, FileKind, Leftover, Name, SEGMENT_KINDS, SMALL_FILE_MAX};
+use super::names::{self, FileKind, Leftover, Name, SMALL_FILE_MAX};
 use super::ops::Op;
 use super::producers::ProducerStates;
 use super::recover::SegmentScan;
@@ -82,6 +82,8 @@ pub(super) struct Loader {
     pub has_epochs: bool,
     /// The epochs on record, as far as they could be read.
     pub known_epochs: Option<EpochCache>,
+    /// From this offset on the epochs are taken from the batches.
+    pub epochs_from: i64,
     /// Snapshots to try, newest last.
     pub candidates: Vec<i64>,
     pub producers: ProducerStates,
@@ -107,6 +109,7 @@ impl Loader {
             has_metadata: false,
             has_epochs: false,
             known_epochs: None,
+            epochs_from: 0,
             candidates: Vec::new(),
             producers: ProducerStates::new(),
             snapshot: None,
@@ -119,28 +122,40 @@ impl Loader {
         self.report.notes.push(text.into());
     }
 
-    /// Puts down that all files of a segment are to be removed, the `.log` first.
-    pub fn remove_segment(&mut self, dir: &str, base: i64) {
-        for kind in SEGMENT_KINDS {
-            // The snapshot at its base is of what lies before it.
-            if kind == FileKind::Log || (kind != FileKind::Snapshot && self.others.contains_key(&(kind, base))) {
-                self.todo.push_back(DiskOp::Remove { path: names::path(dir, kind, base) });
-            }
-            if kind != FileKind::Snapshot {
-                self.others.remove(&(kind, base));
-            }
-        }
-        self.logs.remove(&base);
+    /// Puts down that a file is to go for good. A removal alone may be undone by a power cut; a renaming is not, and
+    /// what is left of it is removed by the next start.
+    fn discard(&mut self, dir: &str, kind: FileKind, offset: i64) {
+        let from = names::path(dir, kind, offset);
+        let to = names::leftover_path(dir, kind, offset, Leftover::Deleted);
+        self.todo.push_back(DiskOp::Rename { from, to: to.clone() });
+        self.todo.push_back(DiskOp::Remove { path: to });
     }
 
-    /// Puts down that snapshots above `offset` are to be removed.
-    pub fn remove_snapshots_above(&mut self, dir: &str, offset: i64) {
-        let above: Vec<i64> = self.snapshots().into_iter().filter(|&at| at > offset).collect();
-        for at in above {
-            self.others.remove(&(FileKind::Snapshot, at));
-            self.todo.push_back(DiskOp::Remove { path: names::path(dir, FileKind::Snapshot, at) });
+    /// Puts down that all files of a segment are to go, the `.log` first: without it the others are orphans. The
+    /// snapshot at its base stays: it is of what lies before.
+    pub fn remove_segment(&mut self, dir: &str, base: i64) {
+        self.discard(dir, FileKind::Log, base);
+        self.logs.remove(&base);
+        for kind in [FileKind::Index, FileKind::TimeIndex, FileKind::TxnIndex] {
+            if self.others.remove(&(kind, base)).is_some() {
+                self.todo.push_back(DiskOp::Remove { path: names::path(dir, kind, base) });
+            }
         }
-        self.candidates.retain(|&at| at <= offset);
+    }
+
+    /// Puts down that a snapshot is to go.
+    pub fn remove_snapshot(&mut self, dir: &str, offset: i64) {
+        self.candidates.retain(|&candidate| candidate != offset);
+        if self.others.remove(&(FileKind::Snapshot, offset)).is_some() {
+            self.discard(dir, FileKind::Snapshot, offset);
+        }
+    }
+
+    /// Puts down that snapshots above `offset` are to go.
+    pub fn remove_snapshots_above(&mut self, dir: &str, offset: i64) {
+        for above in self.snapshots().into_iter().filter(|&at| at > offset) {
+            self.remove_snapshot(dir, above);
+        }
     }
 
     pub fn snapshots(&self) -> Vec<i64> {
@@ -319,11 +334,19 @@ impl PartitionLog {
         if let Some(offset) = loader.restart_at {
             return self.restart(loader, offset, now, out);
         }
+        if let Some(start) = loader.hints.log_start {
+            let bases: Vec<i64> = loader.logs.keys().copied().collect();
+            let below = bases.windows(2).take_while(|pair| pair[1] <= start);
+            for pair in below {
+                loader.remove_segment(&self.dir, pair[0]);
+            }
+        }
         if let Some(limit) = loader.limit {
             // Before anything is cut: a snapshot above the cut must never be taken for one of what is appended later.
             let dir = self.dir.clone();
             loader.remove_snapshots_above(&dir, limit);
-            loader.limit = Some(limit);
+            // Syncs the folder: a snapshot removed earlier must not come back either.
+            loader.has_metadata = false;
         }
         if loader.has_metadata {
             loader.stage = Stage::Metadata;
@@ -413,7 +436,11 @@ fn is_harmless(step: &DiskOp, error: &DiskError) -> bool {
         |path: &str| [".index", ".timeindex", ".txnindex", ".snapshot"].iter().any(|suffix| path.ends_with(suffix));
     match step {
         DiskOp::WriteFile { path, .. } => error.kind == DiskErrorKind::NoSpace && derived(path),
-        DiskOp::Rename { from, .. } => error.kind == DiskErrorKind::NotFound && derived(from.trim_end_matches(".swap")),
+        // Done by the attempt before this one, or never there.
+        DiskOp::Rename { from, to } => {
+            let optional = to.ends_with(".deleted") || derived(from.trim_end_matches(".swap"));
+            error.kind == DiskErrorKind::NotFound && optional
+        }
         _ => false,
     }
 }

@@ -12,9 +12,9 @@
 //! without gaps; nothing above `durable` is ever returned by a read; once a write or a sync has failed, nothing is ever
 //! called durable again.
 //!
-//! A host calls `append` any number of times, then `flush` once at the end of its turn, and `wake` when `next_wake` is due.
-//! Segments before the log start linger until their readers are gone and their delay is over. What is not here: the high
-//! watermark and the last stable offset (the replica decides), compaction.
+//! A host calls `append` any number of times, then `flush` once at the end of its turn, and `wake` when `next_wake` is
+//! due. Segments before the log start linger until their readers are gone and their delay is over. What is not here:
+//! the high watermark and the last stable offset (the replica decides), compaction.
 
 mod append;
 mod create;
@@ -47,8 +47,14 @@ pub mod checkpoint;
 pub mod epochs;
 pub mod producers;
 
-//mod tests_disk;
-//mod tests_random;
+#[cfg(test)]
+mod tests_cases;
+#[cfg(test)]
+mod tests_disk;
+#[cfg(test)]
+mod tests_random;
+#[cfg(test)]
+mod tests_rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -102,8 +102,8 @@ pub(super) fn leftover_path(dir: &str, kind: FileKind, offset: i64, leftover: Le
     format!("{}{suffix}", path(dir, kind, offset))
 }
 
-/// Where the folder of a deleted topic's partition goes before it is removed: Apache Kafka's form, with the topic's id as
-/// the 32 hex digits. A long topic name is cut so that the result still fits a file name.
+/// Where the folder of a deleted topic's partition goes before it is removed: Apache Kafka's form, with the topic's id
+/// as the 32 hex digits. A long topic name is cut so that the result still fits a file name.
 pub(super) fn delete_dir(dir: &str, topic_id: Uuid) -> String {
     let (parent, name) = match dir.rsplit_once('/') {
         Some((parent, name)) => (Some(parent), name),

@@ -89,8 +89,8 @@ impl PartitionLog {
         }
     }
 
-    /// The end of a turn: hands everything appended to the disk, unless a write is in flight already; then it follows as
-    /// soon as that one is done, or with the next flush when the settings say that writes wait for it.
+    /// The end of a turn: hands everything appended to the disk, unless a write is in flight already; then it follows
+    /// as soon as that one is done, or with the next flush when the settings say that writes wait for it.
     pub fn flush(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
         if self.phase == Phase::Ready {

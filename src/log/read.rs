@@ -47,6 +47,8 @@ pub(super) struct Job {
     /// Bytes from `at` on that the next piece must bring.
     pub need: u64,
     busy: bool,
+    /// Its host was told that it failed; only the answer to its read is still to come.
+    dead: bool,
     /// The index was made again because it led to something that is no batch.
     reindexed: bool,
 }
@@ -128,7 +130,18 @@ impl PartitionLog {
         self.segment_mut(segment).readers += 1;
         let key = self.jobs.next;
         self.jobs.next += 1;
-        let job = Job { id, kind, segment, at: None, limit: 0, asked_end: 0, need: 0, busy: false, reindexed: false };
+        let job = Job {
+            id,
+            kind,
+            segment,
+            at: None,
+            limit: 0,
+            asked_end: 0,
+            need: 0,
+            busy: false,
+            dead: false,
+            reindexed: false,
+        };
         self.jobs.jobs.insert(key, job);
         key
     }
@@ -215,9 +228,14 @@ impl PartitionLog {
         out: &mut LogOut,
         events: &mut Vec<LogEvent>,
     ) {
-        // The job is gone when the log went offline or was cut meanwhile.
         let Some(job) = self.jobs.jobs.get_mut(&key) else { return };
         job.busy = false;
+        if job.dead {
+            let base = job.segment;
+            self.jobs.jobs.remove(&key);
+            self.unpin(base);
+            return;
+        }
         let data = match result {
             Ok(DiskOutput::Data(data)) => data,
             Ok(_) => Bytes::new(),
@@ -270,8 +288,8 @@ impl PartitionLog {
         }
     }
 
-    /// What a job found is no batch: perhaps the index that led there lies. Makes it again and lets the job try once more;
-    /// false when the segment's index is not one that was read from disk.
+    /// What a job found is no batch: perhaps the index that led there lies. Makes it again and lets the job try once
+    /// more; false when the segment's index is not one that was read from disk.
     fn reindex(&mut self, key: u64, base: i64, now: Now) -> bool {
         let Some(segment) = self.segments.get(&base) else { return false };
         if !segment.rolled || segment.finish.is_some() || segment.doom.is_some() {
@@ -310,21 +328,14 @@ impl PartitionLog {
     /// Ends a job and tells its result.
     pub(super) fn end_job(&mut self, key: u64, result: Result<Verdict, ReadError>, events: &mut Vec<LogEvent>) {
         let Some(job) = self.jobs.jobs.remove(&key) else { return };
-        if let Some(segment) = self.segments.get_mut(&job.segment) {
+        self.unpin(job.segment);
+        events.push(job.event(result));
+    }
+
+    pub(super) fn unpin(&mut self, base: i64) {
+        if let Some(segment) = self.segments.get_mut(&base) {
             segment.readers -= 1;
         }
-        let id = job.id;
-        events.push(match (job.kind, result) {
-            (Kind::Fetch(_), Ok(Verdict::Fetched(data))) => LogEvent::ReadDone { id, result: Ok(data) },
-            (Kind::Fetch(wanted), Ok(_)) => {
-                let data = ReadData { next_offset: wanted.from, ..ReadData::default() };
-                LogEvent::ReadDone { id, result: Ok(data) }
-            }
-            (Kind::Fetch(_), Err(error)) => LogEvent::ReadDone { id, result: Err(error) },
-            (Kind::Time(_), Ok(Verdict::Found(point))) => LogEvent::TimeFound { id, result: Ok(point) },
-            (Kind::Time(_), Ok(_)) => LogEvent::TimeFound { id, result: Ok(None) },
-            (Kind::Time(_), Err(error)) => LogEvent::TimeFound { id, result: Err(error) },
-        });
     }
 
     /// Fails the jobs that wait on a segment.
@@ -336,11 +347,43 @@ impl PartitionLog {
         }
     }
 
-    /// Fails every job; answers still to come find nobody. Files stay open until those have come.
+    /// Fails every job. One with a read in flight keeps its segment pinned until the answer has come.
     pub(super) fn fail_all_jobs(&mut self, events: &mut Vec<LogEvent>) {
-        let keys: Vec<u64> = self.jobs.jobs.keys().copied().collect();
-        for key in keys {
-            self.end_job(key, Err(ReadError::Gone), events);
+        let jobs = std::mem::take(&mut self.jobs.jobs);
+        for (key, mut job) in jobs {
+            if !job.dead {
+                events.push(job.event(Err(ReadError::Gone)));
+            }
+            if job.busy {
+                job.dead = true;
+                self.jobs.jobs.insert(key, job);
+            } else {
+                self.unpin(job.segment);
+            }
+        }
+    }
+}
+
+impl Job {
+    /// What the host is told.
+    fn event(&self, result: Result<Verdict, ReadError>) -> LogEvent {
+        let id = self.id;
+        match &self.kind {
+            Kind::Fetch(wanted) => {
+                let nothing = ReadData { next_offset: wanted.from, ..ReadData::default() };
+                let result = result.map(|verdict| match verdict {
+                    Verdict::Fetched(data) => data,
+                    _ => nothing,
+                });
+                LogEvent::ReadDone { id, result }
+            }
+            Kind::Time(_) => {
+                let result = result.map(|verdict| match verdict {
+                    Verdict::Found(point) => point,
+                    _ => None,
+                });
+                LogEvent::TimeFound { id, result }
+            }
         }
     }
 }
@@ -383,7 +426,8 @@ impl Piece {
         }
     }
 
-    /// Reads on from `at`, unless this piece brought less than was asked for: then the file is shorter than its batches.
+    /// Reads on from `at`, unless this piece brought less than was asked for: then the file is shorter than its
+    /// batches.
     fn more(&self, at: u64, need: u64) -> Verdict {
         if self.start + (self.data.len() as u64) < self.asked_end.min(self.limit) {
             return corrupt(at, "the file ends before its batches do");

@@ -3,8 +3,8 @@
 //! Rules: a batch is believed as `scan.rs` says. A segment that ends well and touches the next one is made final on the
 //! spot (exact length, indexes, the snapshot at the next one's base), so that a crash during a long recovery does not
 //! begin again from the start, and so that memory holds the indexes of one segment. The first segment that does not end
-//! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can never be
-//! taken for batches.
+//! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can never
+//! be taken for batches.
 
 use bytes::Bytes;
 
@@ -51,12 +51,11 @@ pub(super) struct SegmentScan {
 impl PartitionLog {
     /// Lists the snapshots a recovery may begin from.
     pub(super) fn list_candidates(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
-        let first = loader.logs.keys().next().copied().unwrap_or(0);
         let upper = match loader.hints.recovery_point {
             Some(point) if !loader.hints.clean => point,
             _ => i64::MAX,
         };
-        loader.candidates = loader.snapshots().into_iter().filter(|&at| at >= first && at <= upper).collect();
+        loader.candidates = loader.snapshots().into_iter().filter(|&at| at <= upper).collect();
         loader.candidates.sort_unstable();
         self.try_snapshot(loader, now, out)
     }
@@ -101,9 +100,7 @@ impl PartitionLog {
     }
 
     fn discard_snapshot(&mut self, loader: &mut Loader, offset: i64) {
-        loader.candidates.retain(|&candidate| candidate < offset);
-        loader.others.remove(&(FileKind::Snapshot, offset));
-        loader.todo.push_back(DiskOp::Remove { path: self.path(FileKind::Snapshot, offset) });
+        loader.remove_snapshot(&self.dir, offset);
     }
 
     /// Sets up the segments below the snapshot as they are and scans from the one that holds it.
@@ -122,7 +119,11 @@ impl PartitionLog {
             }
         };
         self.epochs.truncate_from_end(from);
-        let base = loader.logs.range(..=from).next_back().map_or(first, |(&base, _)| base);
+        loader.epochs_from = from;
+        // A snapshot at a base may be a soft checkpoint that a roll happened to follow: then the segment before it may
+        // not be final, so its tail is looked at as well.
+        let upto = if loader.hints.clean { from } else { from - 1 };
+        let base = loader.logs.range(..=upto).next_back().map_or(first, |(&base, _)| base);
         self.drop_scanned(out);
         let mut below = loader.logs.range(..base).peekable();
         while let Some((&lower, &len)) = below.next() {
@@ -266,7 +267,9 @@ impl PartitionLog {
                     }
                     loader.report.scanned_batches += 1;
                     loader.report.scanned_bytes += head.size as u64;
-                    self.note_scanned(current.base, position, &head, !current.swap)?;
+                    // Below, the epochs on record stand; to note them again would undo the later ones.
+                    let new_epochs = !current.swap && head.base_offset >= loader.epochs_from;
+                    self.note_scanned(current.base, position, &head, new_epochs)?;
                 }
                 Step::Read { position, len } => {
                     let file = self.segments.get(&current.base).and_then(|segment| segment.open_file());
@@ -287,7 +290,7 @@ impl PartitionLog {
         }
     }
 
-    fn note_scanned(&mut self, base: i64, position: u64, head: &Head, in_log: bool) -> Result<(), String> {
+    fn note_scanned(&mut self, base: i64, position: u64, head: &Head, new_epochs: bool) -> Result<(), String> {
         let interval = self.config.index_interval_bytes;
         let segment = self.segments.get_mut(&base).ok_or("the segment being scanned is gone")?;
         crate::invariant!(segment.size == position, "a scan skipped bytes");
@@ -295,7 +298,7 @@ impl PartitionLog {
             return Err(format!("offset {} is out of the range of segment {base}", head.last_offset));
         }
         segment.note_batch(head, interval);
-        if in_log {
+        if new_epochs {
             self.epochs.assign(head.leader_epoch, head.base_offset);
         }
         Ok(())
@@ -318,12 +321,17 @@ impl PartitionLog {
         loader.report.padding_bytes += end.padding;
         let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
         let well = end.reason.is_none() && !end.at_limit;
-        let touches = |next: i64| {
-            let gap_is_fine = end.padding == 0 || self.config.gaps_allowed;
-            next == end.next_offset || (next > end.next_offset && gap_is_fine)
-        };
+        let gaps_allowed = self.config.gaps_allowed;
+        let mut end = end;
         match next {
-            Some(next) if well && touches(next) => self.finish_scanned(loader, next, file_len, now, out),
+            Some(next) if well && (next == end.next_offset || (next > end.next_offset && gaps_allowed)) => {
+                self.finish_scanned(loader, next, file_len, now, out)
+            }
+            Some(next) if well => {
+                // In page-cache mode a power cut may keep what was written later and lose what was written before.
+                end.reason = Some(format!("at its end: the next segment begins at {next}, not {}", end.next_offset));
+                self.log_scanned(loader, end, file_len, now, out)
+            }
             _ => self.log_scanned(loader, end, file_len, now, out),
         }
     }
@@ -394,7 +402,6 @@ impl PartitionLog {
         loader.report.torn_reason = end.reason.map(|reason| format!("segment {base} {reason}"));
         if let Some(start) = loader.hints.log_start
             && start > log_end
-            && loader.limit.is_none()
         {
             loader.note(format!("the log ended at {log_end}, before its start {start}: everything was dropped"));
             return self.restart(loader, start, now, out);
@@ -510,8 +517,8 @@ impl PartitionLog {
         self.scan_file(loader, now, out)
     }
 
-    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest first, and
-    /// it takes its name last. One that is not whole loses to its originals.
+    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest first,
+    /// and it takes its name last. One that is not whole loses to its originals.
     fn swap_scanned(&mut self, loader: &mut Loader, end: ScanEnd, now: Now, out: &mut LogOut) -> Result<(), String> {
         let base = loader.scan.take().map_or(0, |scan| scan.base);
         let dir = self.dir.clone();

@@ -1,5 +1,5 @@
-//! What may go: by request (DeleteRecords), by age, by size. Whole segments only, oldest first, never the active one: it is
-//! rolled first when it has to go.
+//! What may go: by request (DeleteRecords), by age, by size. Whole segments only, oldest first, never the active one:
+//! it is rolled first when it has to go.
 //!
 //! The log start moves at once. A segment below it is *doomed*: when its readers are gone its files are renamed to
 //! `.deleted` (the `.log` first, so that a start after a crash finds no half segment), closed, and removed after
@@ -155,25 +155,35 @@ impl PartitionLog {
         let bases: Vec<i64> = self.doomed.iter().copied().collect();
         for base in bases {
             self.doom_step(base, now, out);
+            // Oldest first: after a crash there must be no hole between the segments that are left.
+            let stage = self.segments.get(&base).and_then(|segment| segment.doom);
+            if matches!(stage, Some(Doom::Waiting | Doom::Renaming(_))) {
+                break;
+            }
         }
     }
 
     fn doom_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
+        // The file of an empty active segment is what tells a start after a crash where the log ends: it is there
+        // before the last segment with data goes.
+        let active = self.active();
+        let (active, waits) = (active.base, active.size == 0 && self.segments[&base].doom == Some(Doom::Waiting));
+        if waits && self.ensure_open(active, now, out).is_none() {
+            return;
+        }
         let written = !self.writer.holds(base) && !self.checkpoints.is_busy();
         let segment = self.segment_mut(base);
         let free = segment.readers == 0
             && segment.filling.is_none()
             && segment.rebuild_writes == 0
             && !matches!(segment.indexes, IndexState::Loading { .. })
-            && segment.finish.as_ref().is_none_or(|finish| !finish.is_busy());
+            && segment.finish.is_none();
         match segment.doom {
             Some(Doom::Waiting) if free && written => match segment.file {
                 FileState::Open(_) => self.close_file(base, out),
                 FileState::Closed => {
                     segment.doom = Some(Doom::Renaming(0));
                     segment.indexes = IndexState::Absent;
-                    segment.finish = None;
-                    self.finishing.remove(&base);
                     self.rename_doomed(base, 0, out);
                 }
                 FileState::Opening(_) | FileState::Closing(_) => {}
@@ -239,12 +249,15 @@ impl PartitionLog {
         }
     }
 
-    /// No recovery begins below the first segment that is left.
+    /// No recovery begins below the first segment that is left, if there is a snapshot to begin from.
     fn drop_snapshots_below_start(&mut self, out: &mut LogOut) {
         let Some(first) = self.segments.values().find(|segment| segment.is_live()).map(|segment| segment.base) else {
             return;
         };
-        let below: Vec<i64> = self.snapshots.range(..first).copied().collect();
+        let mut below: Vec<i64> = self.snapshots.range(..first).copied().collect();
+        if self.snapshots.range(first..).next().is_none() {
+            below.pop();
+        }
         for offset in below {
             self.drop_snapshot(offset, out);
         }

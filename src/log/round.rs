@@ -1,12 +1,13 @@
 //! Group commit: one round of writes at a time, and everything appended meanwhile goes into the next.
 //!
-//! A round takes all sealed chunks of one segment. One chunk: a single write that syncs. Several: all writes at once, then
-//! one sync. Only when the round is over does the durable offset move, so it never passes a hole. A segment's round waits
-//! for its file to be open, for a zero-fill in its way, and for the leader-epoch file when that has news: an epoch is on
-//! disk before its first batch is, which lets a recovery tell a flipped epoch from a new one.
+//! A round takes all sealed chunks of one segment. One chunk: a single write that syncs. Several: all writes at once,
+//! then one sync. Only when the round is over does the durable offset move, so it never passes a hole. A segment's
+//! round waits for its file to be open, for a zero-fill in its way, and for the leader-epoch file when that has news:
+//! an epoch is on disk before its first batch is, which lets a recovery tell a flipped epoch from a new one.
 //!
-//! No room on the disk: the round is kept and tried again; nothing of it is acknowledged, appends are refused meanwhile.
-//! Any other failure takes the log offline: a sync that failed once may forget the data and succeed the next time.
+//! No room on the disk: the round is kept and tried again; nothing of it is acknowledged, appends are refused
+//! meanwhile. Any other failure takes the log offline: a sync that failed once may forget the data and succeed the next
+//! time.
 
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp};
@@ -211,7 +212,8 @@ impl PartitionLog {
         }
     }
 
-    /// Asks for zeros ahead of the write position of the active segment, so that later syncs find their extents written.
+    /// Asks for zeros ahead of the write position of the active segment, so that later syncs find their extents
+    /// written.
     fn fill_ahead(&mut self, base: i64, out: &mut LogOut) {
         let step_max = u64::from(self.config.zero_fill_max);
         let limit = block_ceil(u64::from(self.config.segment_bytes));

@@ -1,9 +1,9 @@
 //! Deciding what of a segment file survives: batch after batch, each with its CRC, until the first that is not good.
 //!
-//! A pure walk over pieces of the file. What the CRC does not cover is judged by its neighbours: offsets and epochs must
-//! not go back; an offset gap, or an epoch that `leader-epoch-checkpoint` does not know at that offset, is a *suspicion*
-//! that the next good batch has to clear (a flipped high bit makes the next one go back). A suspect that nothing follows
-//! is cut. Logs whose gaps are normal (compaction) are not suspected for them.
+//! A pure walk over pieces of the file. What the CRC does not cover is judged by its neighbours: offsets and epochs
+//! must not go back; an offset gap, or an epoch that `leader-epoch-checkpoint` does not know at that offset, is a
+//! *suspicion* that the next good batch has to clear (a flipped high bit makes the next one go back). A suspect that
+//! nothing follows is cut. Logs whose gaps are normal (compaction) are not suspected for them.
 //!
 //! Behind the end, zeros are padding or space filled ahead; anything else is a torn write or damage. Both are measured.
 
@@ -14,6 +14,8 @@ use super::epochs::EpochCache;
 use super::head::{Found, HEAD_LEN, Head};
 use super::segment::{block_ceil, block_floor};
 
+/// Offset, size, CRC and magic: how a record of message format 0 or 1 begins.
+const OLD_HEAD_LEN: usize = 17;
 /// Bytes read at a time.
 const PIECE: u64 = 1 << 20;
 
@@ -239,9 +241,12 @@ impl Scan {
 
     /// A record of message format 0 or 1 is no damage, although this log cannot take it over.
     fn judge_old(&self, bytes: &[u8], left: u64, reason: &'static str) -> Halt {
+        if bytes.len() < OLD_HEAD_LEN {
+            return Halt::End(Some(reason));
+        }
         let size = i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let whole = u64::from(size.max(0) as u32) + 12;
-        if bytes.len() < HEAD_LEN || bytes[16] > 1 || size < 14 || whole > left {
+        if bytes[16] > 1 || size < 14 || whole > left {
             return Halt::End(Some(reason));
         }
         let Some(body) = bytes.get(16..whole as usize) else { return Halt::Need(whole) };
@@ -259,11 +264,11 @@ impl Scan {
         if head.base_offset < self.next_offset {
             return Some("the offsets go back");
         }
-        if head.leader_epoch >= 0 && head.leader_epoch < self.epoch {
+        if head.leader_epoch < self.epoch {
             return Some("the leader epochs go back");
         }
         let known = self.known_epoch(head.base_offset);
-        (head.leader_epoch >= 0 && head.leader_epoch < known).then_some("the leader epoch is older than its offset's")
+        (head.leader_epoch < known).then_some("the leader epoch is older than its offset's")
     }
 
     /// Why a good batch is not believed before the next one confirms it.
@@ -271,7 +276,13 @@ impl Scan {
         if self.first_last.is_none() && head.base_offset > self.next_offset && !self.rules.gaps_allowed {
             return Some("the last batch comes after a gap");
         }
-        let news = self.rules.known_epochs.is_some() && head.leader_epoch > self.known_epoch(head.base_offset);
+        // Below its first entry the record says nothing: it was cut to a log start that the host did not keep yet.
+        let silent = self
+            .rules
+            .known_epochs
+            .as_ref()
+            .is_none_or(|epochs| epochs.earliest().is_some_and(|first| head.base_offset < first.start_offset));
+        let news = !silent && head.leader_epoch > self.known_epoch(head.base_offset);
         news.then_some("the last batch has a leader epoch that is not on record")
     }
 

@@ -6,11 +6,12 @@
 //!   next                             ++#########···   ++ is carried over and written again, byte for byte the same
 //! ```
 //! So a write always starts and ends at a block, and a write torn between old and new sectors leaves every old batch as
-//! it was. A batch lies whole in one chunk. When one does not fit into what is left, the chunk is split: its whole blocks
-//! are sealed, the unfinished one goes on in a larger chunk. Buffered files (page-cache mode) need no padding: there a
-//! seal writes the new bytes only.
+//! it was. A batch lies whole in one chunk. When one does not fit into what is left, the chunk is split: its whole
+//! blocks are sealed, the unfinished one goes on in a larger chunk. Buffered files (page-cache mode) need no padding:
+//! there a seal writes the new bytes only.
 //!
-//! Chunks follow the traffic: one block for a log that gets a batch now and then, up to [`CHUNK_BYTES_MAX`] for a busy one.
+//! Chunks follow the traffic: one block for a log that gets a batch now and then, up to [`CHUNK_BYTES_MAX`] for a busy
+//! one.
 
 use std::collections::VecDeque;
 

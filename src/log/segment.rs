@@ -5,8 +5,8 @@
 //!   on stable storage | appended, not yet | zeros written   | maybe more zeros of a
 //!   (or written)      | written           | ahead of us     | fill in flight
 //! ```
-//! Invariants: synced ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that grows; a rolled
-//! segment never changes again; a segment is closed and removed only while nobody reads it.
+//! Invariants: synced ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that grows; a
+//! rolled segment never changes again; a segment is closed and removed only while nobody reads it.
 
 use crate::base::limits::BLOCK;
 use crate::base::time::{Mono, WallMs};
@@ -233,7 +233,7 @@ impl Segment {
 
     /// Rolled, finished and without readers, so that its file may be closed and opened again at will.
     fn is_idle(&self) -> bool {
-        self.rolled && self.finish.is_none() && self.readers == 0 && self.doom.is_none() && self.durable == self.size
+        self.rolled && self.finish.is_none() && self.readers == 0 && self.durable == self.size
     }
 
     pub fn is_closable(&self) -> bool {

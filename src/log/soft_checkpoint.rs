@@ -1,8 +1,9 @@
 //! The soft recovery checkpoint: so that a start after a crash reads megabytes, not a whole segment.
 //!
-//! Every `recovery_checkpoint_bytes` of durable data: the active segment's indexes up to there are written, then a producer
-//! snapshot named by that durable offset. A recovery begins at the newest snapshot and trusts the indexes below it. The
-//! newest two are kept (the older one for the case that the newer turns out damaged), besides those at segment bases.
+//! Every `recovery_checkpoint_bytes` of durable data: the active segment's indexes up to there are written, then a
+//! producer snapshot named by that durable offset. A recovery begins at the newest snapshot and trusts the indexes
+//! below it. The newest two are kept (the older one for the case that the newer turns out damaged), besides those at
+//! segment bases.
 
 use std::collections::VecDeque;
 

@@ -23,9 +23,9 @@ pub(super) struct Stopping {
 }
 
 impl PartitionLog {
-    /// Stops cleanly: everything is written, files get their exact lengths, indexes and the producer snapshot follow, files
-    /// are closed. [`LogEvent::Closed`] comes at the end, after [`LogEvent::Failed`] when it could not be clean: a host
-    /// must not call its stop clean then. Reads still pending end with [`super::ReadError::Gone`].
+    /// Stops cleanly: everything is written, files get their exact lengths, indexes and the producer snapshot follow,
+    /// files are closed. [`LogEvent::Closed`] comes at the end, after [`LogEvent::Failed`] when it could not be clean:
+    /// a host must not call its stop clean then. Reads still pending end with [`super::ReadError::Gone`].
     pub fn close(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
         let mut events = std::mem::take(&mut self.late_events);
@@ -89,7 +89,7 @@ impl PartitionLog {
         let open: Vec<i64> =
             self.segments.values().filter(|s| s.open_file().is_some()).map(|segment| segment.base).collect();
         for base in open {
-            // Whoever read from it is gone: nothing is in flight.
+            // Whoever pinned it has no operation in flight and gets no further one.
             self.segment_mut(base).readers = 0;
             self.close_file(base, out);
         }
@@ -105,8 +105,8 @@ impl PartitionLog {
         }
     }
 
-    /// Deletes the log with all it holds: the folder is renamed to `<topic>-<partition>.<32 hex digits>-delete`, so that
-    /// the name is free at once, files are closed, the folder is removed. [`LogEvent::Deleted`] follows.
+    /// Deletes the log with all it holds: the folder is renamed to `<topic>-<partition>.<32 hex digits>-delete`, so
+    /// that the name is free at once, files are closed, the folder is removed. [`LogEvent::Deleted`] follows.
     pub fn delete(&mut self, out: &mut LogOut) {
         match self.phase {
             Phase::Deleting | Phase::Deleted => return,

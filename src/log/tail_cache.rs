@@ -108,8 +108,8 @@ impl TailCache {
         self.chunks.get(slot).is_some_and(|chunk| chunk.start_offset <= offset).then_some(slot)
     }
 
-    /// Whole batches from the one that holds `wanted.from`; `None` when that is not in memory. `hint` is the position of a
-    /// batch in the first chunk at or before the one wanted, from where the search may begin.
+    /// Whole batches from the one that holds `wanted.from`; `None` when that is not in memory. `hint` is the position
+    /// of a batch in the first chunk at or before the one wanted, from where the search may begin.
     pub fn read(&self, wanted: Wanted, hint: u64) -> Option<ReadData> {
         let first = self.slot(wanted.from)?;
         let mut data = ReadData { parts: Vec::new(), bytes: 0, next_offset: wanted.from };
@@ -119,7 +119,7 @@ impl TailCache {
             let mut start = None;
             let mut full = false;
             while at < chunk.end_position {
-                let Some(head) = Head::of_memory(&chunk.data[(at - chunk.position) as usize..]) else { return None };
+                let head = Head::of_memory(&chunk.data[(at - chunk.position) as usize..])?;
                 if head.last_offset >= wanted.from {
                     if !wanted.takes(&head, taken) {
                         full = true;

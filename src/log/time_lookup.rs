@@ -1,7 +1,8 @@
 //! Look-ups by time (ListOffsets): the first record at or after a timestamp, or the first with the largest timestamp.
 //!
 //! As Apache Kafka does it: skip the segments that are older as a whole, ask the time index where to begin, walk the
-//! batches by their max timestamp, and open the first that can hold the record. Jobs as in `read.rs`, from the disk only.
+//! batches by their max timestamp, and open the first that can hold the record. Jobs as in `read.rs`, from the disk
+//! only.
 
 use crate::base::time::Now;
 use crate::batch::records;

@@ -2,8 +2,8 @@
 //!
 //! Rare, so it is done by the code that must be right anyway: nothing new is begun, what is in flight ends, files are
 //! closed, and the folder is loaded again with a limit. Snapshots above the cut are removed first, then later segments
-//! newest first, then the tail: after a crash in between a start finds a longer log that is still true, and the follower
-//! cuts it again.
+//! newest first, then the tail: after a crash in between a start finds a longer log that is still true, and the
+//! follower cuts it again.
 
 use crate::base::time::Now;
 
@@ -11,8 +11,8 @@ use super::types::{AppendError, LoadHints, LogEvent, LogOut};
 use super::{PartitionLog, Phase};
 
 impl PartitionLog {
-    /// Cuts the log so that it ends at `to`, or before the batch that holds `to`. Appends that were not durable may go as
-    /// a whole. [`LogEvent::Truncated`] tells where the log ends; until then it is not ready. Pending reads end with
+    /// Cuts the log so that it ends at `to`, or before the batch that holds `to`. Appends that were not durable may go
+    /// as a whole. [`LogEvent::Truncated`] tells where the log ends; until then it is not ready. Pending reads end with
     /// [`super::ReadError::Gone`]. Below the log start everything goes and the log begins anew at `to`.
     ///
     /// # Errors

@@ -99,7 +99,8 @@ pub struct LogConfig {
     pub gaps_allowed: bool,
     /// Appended bytes that may wait for the disk; beyond it appends get [`AppendError::Full`].
     pub pending_bytes_max: u32,
-    /// A write that ends leaves the next one to the host's flush, so that the host decides what goes to the disk together.
+    /// A write that ends leaves the next one to the host's flush, so that the host decides what goes to the disk
+    /// together.
     pub writes_wait_for_flush: bool,
 }
 
@@ -130,8 +131,9 @@ impl Default for LogConfig {
 pub struct LoadHints {
     /// The broker stopped cleanly, this log included: nothing needs to be scanned.
     pub clean: bool,
-    /// Everything below was on stable storage (`recovery-point-offset-checkpoint`). Without it the newest snapshot in the
-    /// folder counts, which is right for folders this log has written; for a foreign folder without it say `Some(0)`.
+    /// Everything below was on stable storage (`recovery-point-offset-checkpoint`). Without it the newest snapshot in
+    /// the folder counts, which is right for folders this log has written; for a foreign folder without it say
+    /// `Some(0)`.
     pub recovery_point: Option<i64>,
     /// `log-start-offset-checkpoint`.
     pub log_start: Option<i64>,
@@ -161,7 +163,8 @@ pub enum AppendError {
     Offline,
     /// Still loading or truncating.
     NotReady,
-    /// Not one whole v2 batch with at least one record's worth of offsets (the caller validates; this is the net below).
+    /// Not one whole v2 batch with at least one record's worth of offsets (the caller validates; this is the net
+    /// below).
     Invalid,
     /// A replicated batch that starts below the log end.
     OutOfOrder,

@@ -1,7 +1,5 @@
 //! The memory plan: one budget, split at start, printed, and kept by limits that refuse rather than grow.
 
-use crate::base::limits::FRAME_BYTES_MAX;
-
 /// Budget when `kataract.memory.bytes` says nothing, bytes.
 pub const BUDGET_DEFAULT: u64 = 256 << 20;
 /// Smallest budget a core can work with, bytes.
@@ -11,12 +9,12 @@ const CORE_BUDGET_MIN: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     pub budget: u64,
-    /// Frames read and not yet answered, a core.
+    /// Frames arriving, and read and not yet answered, a core.
     pub bytes_in_flight: u64,
     /// Recently written data kept for readers, a core.
     pub tail_cache: u64,
-    /// Answers waiting for one slow connection.
-    pub bytes_out_per_connection: u64,
+    /// Answers waiting for slow readers, a core.
+    pub bytes_out: u64,
 }
 
 impl MemoryPlan {
@@ -27,12 +25,7 @@ impl MemoryPlan {
             return Err(format!("kataract.memory.bytes={budget}: {cores} cores need at least {least}"));
         }
         let core = budget / u64::from(cores);
-        Ok(MemoryPlan {
-            budget,
-            bytes_in_flight: core / 4,
-            tail_cache: core / 2,
-            bytes_out_per_connection: (core / 8).min(FRAME_BYTES_MAX as u64),
-        })
+        Ok(MemoryPlan { budget, bytes_in_flight: core / 4, tail_cache: core / 2, bytes_out: core / 8 })
     }
 }
 
@@ -43,7 +36,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_plan_fit_the_budget_and_too_little_is_refused() {
         let plan = MemoryPlan::split(BUDGET_DEFAULT, 2).unwrap();
-        assert!(2 * (plan.bytes_in_flight + plan.tail_cache) < plan.budget);
+        assert!(2 * (plan.bytes_in_flight + plan.tail_cache + plan.bytes_out) < plan.budget);
         assert!(MemoryPlan::split(1 << 20, 2).unwrap_err().contains("at least"));
     }
 }

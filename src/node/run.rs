@@ -16,7 +16,8 @@ use crate::engine::{Engine, SessionLimits};
 use crate::meta::settings::BrokerSettings;
 use crate::rt::probe::{self, Requested};
 use crate::rt::{DriverKind, DriverOptions, Running};
-use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
+pub use crate::shard::Notice;
+use crate::shard::{Endpoint, NodeFacts, ShardConfig};
 
 /// Requests of one connection in work at once.
 const REQUESTS_PER_CONNECTION: usize = 64;
@@ -213,7 +214,7 @@ impl Seats {
             frame_bytes_max: self.settings.socket_request_max_bytes,
             requests_per_connection: REQUESTS_PER_CONNECTION,
             bytes_in_flight: self.plan.bytes_in_flight as usize,
-            bytes_out_per_connection: self.plan.bytes_out_per_connection as usize,
+            bytes_out: self.plan.bytes_out as usize,
             idle_ms: self.settings.connections_idle_max_ms,
             fetch_sessions: self.settings.fetch_session_slots as usize,
         };

@@ -1,7 +1,7 @@
 //! The leader of a partition: which epoch it leads in, and how far readers may see.
 //!
-//! Invariants: `high_watermark <= durable offset <= log end offset`; the high watermark never goes back; the epoch never
-//! falls. With one replica the ISR's smallest durable offset is the leader's own.
+//! Invariants: `high_watermark <= durable offset <= log end offset`; the high watermark never goes back; the epoch
+//! never falls. With one replica the ISR's smallest durable offset is the leader's own.
 
 /// Leadership of one partition by this node.
 #[derive(Clone, Debug, PartialEq, Eq)]

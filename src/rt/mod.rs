@@ -5,6 +5,7 @@
 //! Duties of a driver: pin a thread a core; accept on core 0 and deal connections round-robin; read the clocks once a
 //! turn; keep mail in order; own every buffer the kernel may touch until the kernel is done; turn errno into kinds;
 //! stop when every machine has stopped, or soon after one of them has failed.
+#![allow(clippy::disallowed_methods, reason = "drivers carry out what machines may only ask for")]
 
 mod accept;
 mod backend;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use accept::{ConnectionCount, Dealer};
 use backend::{Backend, Setup};
@@ -88,6 +90,11 @@ impl DriverOptions {
         DriverOptions { cores: vec![None], data_root, listen: Vec::new(), backlog: 1024, connections_max: 10_000 }
     }
 }
+
+/// How long to wait for an address that is in use, how often to look, and how long to say nothing about it.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
+const LISTEN_PAUSE: Duration = Duration::from_millis(2);
+const LISTEN_QUIET: Duration = Duration::from_millis(100);
 
 /// Why a driver did not start. Nothing runs and nothing listens then.
 #[derive(Debug)]
@@ -307,11 +314,30 @@ fn listen(options: &DriverOptions, block: bool) -> Result<(Vec<OwnedFd>, Vec<Soc
     let mut addresses = Vec::new();
     for &address in &options.listen {
         let failed = |source| StartError::Listen { address, source };
-        let listener = sys::listen(address, options.backlog, !block).map_err(failed)?;
+        let listener = listen_on(address, options.backlog, !block).map_err(failed)?;
         addresses.push(sys::local_address(&listener).map_err(failed)?);
         listeners.push(listener);
     }
     Ok((listeners, addresses))
+}
+
+/// Listens on one address; waits a while for one in use. The kernel takes a killed process's ring apart only after the
+/// process is gone, and the ring's pending accept holds the port until then: milliseconds, more on a busy machine.
+fn listen_on(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Result<OwnedFd> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        match sys::listen(address, backlog, non_blocking) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < LISTEN_PATIENCE => {
+                if begun.elapsed() > LISTEN_QUIET && !told {
+                    told = true;
+                    tracing::warn!("{address} is in use; trying again for up to {LISTEN_PATIENCE:?}");
+                }
+                thread::sleep(LISTEN_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The body of a core's thread: whatever happens in it is recorded, and the other cores hear of its end.

@@ -1,5 +1,8 @@
 //! Committed metadata becomes this core's picture, and the difference becomes logs made, loaded, changed and removed.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use crate::base::ids::{TopicId, TopicPartition};
 use crate::base::slots::Key;
 use crate::base::time::Now;
@@ -15,21 +18,50 @@ use super::partition::{Partition, Role};
 use super::{Notice, Shard};
 use crate::base::ids::CoreId;
 
+/// Partitions that were made and removed before the start: by the name of their folder, the last one and its core.
+type Strays = BTreeMap<(String, i32), (TopicPartition, CoreId)>;
+
 impl Shard {
     /// Applies committed records and tells the controller's core, once removed logs are out of the way.
     pub(super) fn apply_committed(&mut self, end: i64, records: &[Record], now: Now) {
-        let mut moving = 0;
+        let mut changes = Vec::new();
         for record in records {
             match self.image.apply(record) {
-                Ok(changes) => {
-                    for change in changes {
-                        moving += self.apply_change(change, end, now);
-                    }
-                }
+                Ok(more) => changes.extend(more),
                 // The controller has applied the same record to the same picture before it was written.
                 Err(error) => crate::invariant!(false, "a committed record does not apply: {error}"),
             }
         }
+        // A start applies the whole history at once: what was removed in the end is never opened, since its folder's
+        // name may belong to a later topic.
+        let removed = changes.iter().filter_map(|change| match change {
+            Change::TopicRemoved { topic, .. } => Some(*topic),
+            _ => None,
+        });
+        let doomed: BTreeSet<TopicId> = removed.collect();
+        let mut strays = BTreeMap::new();
+        let mut moving = 0;
+        for change in changes {
+            if let Change::PartitionAdded { topic, name, partition, .. } = &change
+                && doomed.contains(topic)
+            {
+                let id = TopicPartition { topic: *topic, partition: *partition };
+                strays.insert((name.to_string(), *partition), (id, self.route.add(id)));
+                continue;
+            }
+            if let Change::TopicRemoved { topic, name, partitions } = &change {
+                if strays.is_empty() {
+                    self.forget_folders(name, partitions);
+                } else if self.image.topic_named(name).is_some() {
+                    // Everything that is kept under this name is the later topic's.
+                    self.route.remove_topic(*topic);
+                    self.topic_settings.remove(topic);
+                    continue;
+                }
+            }
+            moving += self.apply_change(change, end, now);
+        }
+        moving += self.remove_strays(strays, end, now);
         self.applied_end = end;
         if !self.serving && self.is_registered() {
             self.serving = true;
@@ -46,6 +78,37 @@ impl Shard {
         for (from, key, _, ask) in due {
             self.ask(from, key, ask, now);
         }
+    }
+
+    /// What the start found under these names is gone: a later topic of the name makes its folders, on whichever core.
+    fn forget_folders(&mut self, name: &str, partitions: &[i32]) {
+        let folders = &mut Arc::make_mut(&mut self.facts).folders;
+        for partition in partitions {
+            folders.remove(&format!("{name}-{partition}"));
+        }
+    }
+
+    /// Moves folders away whose topic was removed before the node stopped, and which the removal did not get to.
+    fn remove_strays(&mut self, strays: Strays, end: i64, now: Now) -> u32 {
+        let mut moving = 0;
+        for ((name, partition), (id, core)) in strays {
+            let taken = self.image.topic_named(&name).is_some_and(|topic| topic.partitions.contains_key(&partition));
+            let there = self.facts.folders.contains(&format!("{name}-{partition}"));
+            if taken || !there {
+                continue;
+            }
+            if core != self.config.core {
+                self.forget_folders(&name, &[partition]);
+                continue;
+            }
+            let key = self.open_log(id, &name, Role::Data, LogConfig::default(), 0, now);
+            self.forget_folders(&name, &[partition]);
+            self.by_id.remove(&id);
+            self.removal_of.insert(key, end);
+            self.with_log(key, now, |log, _, out, _| log.delete(out));
+            moving += 1;
+        }
+        moving
     }
 
     /// The picture holds this start of this node: whoever reads metadata gets addresses that are true.
@@ -176,16 +239,21 @@ impl Shard {
             self.removal_of.insert(*key, end);
             self.with_log(*key, now, |log, _, out, _| log.delete(out));
         }
-        if let Some(folder) = &mut self.folder {
-            folder.forget_topic(name);
-        }
+        let starts_kept = self.folder.as_mut().is_some_and(|folder| folder.forget_topic(name, end, &mut self.desk));
         self.coordinators_forget_topic(name, id, now);
-        gone.len() as u32
+        gone.len() as u32 + u32::from(starts_kept)
     }
 
     /// The folder of a removed partition has another name now: its own is free.
     pub(super) fn log_moved_away(&mut self, key: Key, _now: Now) {
-        let Some(end) = self.removal_of.remove(&key) else { return };
+        if let Some(end) = self.removal_of.remove(&key) {
+            self.removal_step(end);
+        }
+        self.log_not_to_close(key);
+    }
+
+    /// One more thing that the removals up to `end` waited for is done.
+    pub(super) fn removal_step(&mut self, end: i64) {
         if let Some(left) = self.removals.get_mut(&end) {
             *left -= 1;
             if *left == 0 {

@@ -1,8 +1,8 @@
 //! Plugs the controller (`meta::controller`) into its log and into the cores. Lives on core 0, sees the cluster.
 //!
 //! commands → records (one batch) → durable → every core's picture → answer. The host's own picture runs ahead of the
-//! committed one, so that the next command sees what the one before decided; a failed write takes the folder offline, so
-//! nothing has to be taken back.
+//! committed one, so that the next command sees what the one before decided; a failed write takes the folder offline,
+//! so nothing has to be taken back.
 //!
 //! The quorum has one voter, this node: a record is committed when it is durable here.
 
@@ -120,8 +120,19 @@ impl ControllerHost {
 
     /// Everything read from the log, to be handed to the cores; and the decision of this start: features on a new
     /// folder, and this node's registration.
-    pub fn begin(&mut self, settings: &BrokerSettings, bootstrap: Bootstrap) -> (Vec<Record>, ToAppend) {
+    ///
+    /// Commands wait until every core has applied what was read (up to `loaded_end`): a core may have to move the
+    /// folder of a removed topic away first.
+    pub fn begin(
+        &mut self,
+        settings: &BrokerSettings,
+        bootstrap: Bootstrap,
+        loaded_end: i64,
+    ) -> (Vec<Record>, ToAppend) {
         self.phase = Phase::Active;
+        if !self.loaded.is_empty() {
+            self.removal_end = Some(loaded_end);
+        }
         let decision = self.controller.decide(settings, Command::Bootstrap(bootstrap), &mut self.random);
         let append = ToAppend { records: decision.records, commander: None, answer: None };
         (std::mem::take(&mut self.loaded), append)

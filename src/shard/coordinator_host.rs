@@ -1,5 +1,6 @@
-//! Plugs a group coordinator (`coord`) into its `__consumer_offsets` partition: reads the partition at start, appends the
-//! records of each outcome as one batch, and releases the answers once they are durable. One a partition, on its core.
+//! Plugs a group coordinator (`coord`) into its `__consumer_offsets` partition: reads the partition at start, appends
+//! the records of each outcome as one batch, and releases the answers once they are durable. One a partition, on its
+//! core.
 
 use std::collections::VecDeque;
 

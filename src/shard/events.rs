@@ -62,19 +62,17 @@ impl Shard {
         partition.ready = true;
         partition.leader.durable(partition.log.durable_offset());
         let role = partition.role;
-        let early = std::mem::take(&mut partition.early);
         if let Some(report) = partition.log.take_report() {
             let log = partition.log.dir().to_string();
-            self.notices.push(Notice::Recovered { log, report: report.to_string() });
+            let remarkable = report.scanned_bytes > 0 || report.torn_reason.is_some() || !report.notes.is_empty();
+            self.notices.push(Notice::Recovered { log, report: report.to_string(), remarkable });
         }
         match role {
             Role::Data => {}
             Role::Offsets => self.coordinator_load(key, now),
             Role::Metadata => self.controller_load(key, now),
         }
-        for (from, ask_key, ask) in early {
-            self.ask(from, ask_key, ask, now);
-        }
+        self.ask_early(now);
     }
 
     /// Answers everyone whose offset the high watermark has reached.
@@ -130,7 +128,6 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         partition.offline = Some(error.clone());
         let acks = std::mem::take(&mut partition.acks);
-        let early = std::mem::take(&mut partition.early);
         let number = partition.id.partition;
         let role = partition.role;
         for ack in acks {
@@ -148,9 +145,7 @@ impl Shard {
             }
         }
         self.wake_watchers(key, true);
-        for (from, ask_key, ask) in early {
-            self.ask(from, ask_key, ask, now);
-        }
+        self.ask_early(now);
         if role == Role::Offsets
             && let Some(host) = self.coordinators.get_mut(&number)
         {
@@ -188,7 +183,8 @@ impl Shard {
         }
     }
 
-    /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail cache.
+    /// Keeps what the core knows of a log as the log has it now: its timer, what it writes, its share of the tail
+    /// cache.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let wanted = partition.log.next_wake();

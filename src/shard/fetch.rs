@@ -1,8 +1,8 @@
-//! The fetch path on the owner's core: bounds, then the log, one partition after the other within the byte limit; and the
-//! watchers that wait for news.
+//! The fetch path on the owner's core: bounds, then the log, one partition after the other within the byte limit; and
+//! the watchers that wait for news.
 //!
-//! A fetch job goes through its items in the order of the request, because what is left of the byte limit for an item is
-//! known only when the ones before it were read. An item whose data is in memory costs no turn.
+//! A fetch job goes through its items in the order of the request, because what is left of the byte limit for an item
+//! is known only when the ones before it were read. An item whose data is in memory costs no turn.
 
 use crate::base::ids::CoreId;
 use crate::base::slots::Key;
@@ -235,7 +235,8 @@ pub(super) fn read_error(error: ReadError) -> PartitionError {
     match error {
         ReadError::Corrupt(_) => PartitionError::CorruptOnDisk,
         ReadError::Io(_) => PartitionError::Storage,
-        // Truncated or deleted while the read was under way: the client asks again and learns what became of it.
-        ReadError::Gone => PartitionError::Unknown,
+        // Closed, truncated or deleted while the read was under way: the client asks again and learns what became of
+        // it.
+        ReadError::Gone => PartitionError::Stopping,
     }
 }

@@ -1,8 +1,8 @@
 //! The keeper of the data folder's checkpoint files. Lives on core 0, sees the whole node.
 //!
-//! At start it reads what the folder holds and tells every core. While the node runs it keeps the log start offsets that
-//! DeleteRecords moved: one write of the file in flight, what arrives meanwhile goes into the next. At a clean stop it
-//! writes the checkpoint files once every core has closed its logs.
+//! At start it reads what the folder holds and tells every core. While the node runs it keeps the log start offsets
+//! that DeleteRecords moved: one write of the file in flight, what arrives meanwhile goes into the next. At a clean
+//! stop it writes the checkpoint files once every core has closed its logs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,10 +35,19 @@ pub enum FolderEvent {
     /// Start is done.
     Facts,
     /// These log starts are on stable storage: (core, key of its delete job).
-    Kept(Vec<(CoreId, AskKey)>),
+    Kept(Vec<Keeper>),
     /// The checkpoint files are written: core 0 may stop.
     Finished,
     Failed(String),
+}
+
+/// Who waits until the log starts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A delete job.
+    Job(CoreId, AskKey),
+    /// The removal of a topic, by the end of its record: its log starts must be gone before its name is free.
+    Removal(i64),
 }
 
 #[derive(Debug)]
@@ -46,8 +55,8 @@ pub struct Folder {
     facts: FolderFacts,
     reads_left: u8,
     log_starts: BTreeMap<(String, i32), i64>,
-    keeping: Vec<(CoreId, AskKey)>,
-    waiting: Vec<(CoreId, AskKey)>,
+    keeping: Vec<Keeper>,
+    waiting: Vec<Keeper>,
     write_in_flight: bool,
     final_left: u8,
 }
@@ -135,7 +144,7 @@ impl Folder {
         for start in starts {
             self.log_starts.insert((start.topic, start.partition), start.offset);
         }
-        self.waiting.push((from, key));
+        self.waiting.push(Keeper::Job(from, key));
         self.write_starts(desk);
     }
 
@@ -149,9 +158,16 @@ impl Folder {
         desk.folder(OP_KEEP_STARTS, DiskOp::WriteFile { path: LOG_STARTS.to_string(), data });
     }
 
-    /// A topic is gone: its log starts with it (written with the next change).
-    pub fn forget_topic(&mut self, topic: &str) {
+    /// A topic is gone, and its log starts with it. True: `Kept` will name the removal that ends at `end`.
+    pub fn forget_topic(&mut self, topic: &str, end: i64, desk: &mut DiskDesk) -> bool {
+        let before = self.log_starts.len();
         self.log_starts.retain(|(name, _), _| name != topic);
+        if self.log_starts.len() == before {
+            return false;
+        }
+        self.waiting.push(Keeper::Removal(end));
+        self.write_starts(desk);
+        true
     }
 
     /// Writes the checkpoint files of a clean stop.

@@ -1,5 +1,5 @@
-//! Drives the controller and the coordinators of this core: reads their logs at start, appends what they decide, hands on
-//! what commits.
+//! Drives the controller and the coordinators of this core: reads their logs at start, appends what they decide, hands
+//! on what commits.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::meta::record::Record;
 
 use super::controller_host::{ControllerHost, Phase as ControllerPhase, ToAppend};
 use super::coordinator_host::Phase;
-use super::folder::FolderEvent;
+use super::folder::{FolderEvent, Keeper};
 use super::message::{AskKey, Message, PartitionError, Reply};
 use super::partition::{AckWaiter, Role};
 use super::reads::ReadFor;
@@ -42,9 +42,12 @@ impl Shard {
     pub(super) fn folder_event(&mut self, event: FolderEvent, now: Now) {
         match event {
             FolderEvent::Facts => self.begin(now),
-            FolderEvent::Kept(askers) => {
-                for (core, key) in askers {
-                    self.reply((core, key), Reply::Kept);
+            FolderEvent::Kept(keepers) => {
+                for keeper in keepers {
+                    match keeper {
+                        Keeper::Job(core, key) => self.reply((core, key), Reply::Kept),
+                        Keeper::Removal(end) => self.removal_step(end),
+                    }
                 }
             }
             FolderEvent::Finished => self.finished(),
@@ -130,6 +133,8 @@ impl Shard {
         };
         match replayed {
             Ok(()) => self.controller_load_on(key, now),
+            // The node was asked to stop before it served: its logs are closed, and nothing is wrong with them.
+            Err(_) if self.is_stopping() => {}
             Err(reason) => {
                 self.notices.push(Notice::StartFailed { reason: format!("the metadata log: {reason}") });
             }
@@ -176,7 +181,7 @@ impl Shard {
             return;
         }
         let bootstrap = self.config.node.bootstrap(partition.log.end_offset());
-        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap);
+        let (loaded, registration) = controller.begin(&self.config.settings, bootstrap, loaded_end);
         if !loaded.is_empty() {
             self.broadcast_committed(loaded_end, Arc::new(loaded));
         }

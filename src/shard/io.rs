@@ -1,4 +1,5 @@
-//! Disk operations in flight: gives each log's operation a token of the core and finds the log again when it is answered.
+//! Disk operations in flight: gives each log's operation a token of the core and finds the log again when it is
+//! answered.
 
 use crate::base::slots::{Key, Slots};
 use crate::log::{FileSlots, LogOut, LogTag};

@@ -1,7 +1,7 @@
 //! Everything one core may say to another: one enum. A core speaks to itself in the same words, without the mailbox.
 //!
-//! An [`Ask`] carries a key that only its asker interprets; exactly one [`Reply`] with the key comes back, unless the ask
-//! says that it wants none ([`Ask::Produce`] with `quiet`) or was forgotten first.
+//! An [`Ask`] carries a key that only its asker interprets; exactly one [`Reply`] with the key comes back, unless the
+//! ask says that it wants none ([`Ask::Produce`] with `quiet`) or was forgotten first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub type AskKey = u64;
 /// One core to another.
 #[derive(Debug)]
 pub enum Message {
-    /// `seen`: how far the asker's picture goes; an owner that is behind answers once it has caught up, so that a client
-    /// never hears of a partition that its owner does not know yet.
+    /// `seen`: how far the asker's picture goes; an owner that is behind answers once it has caught up, so that a
+    /// client never hears of a partition that its owner does not know yet.
     Ask {
         key: AskKey,
         seen: i64,

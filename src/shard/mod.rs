@@ -58,8 +58,8 @@ const GATHER_BYTES_MAX: u64 = 256 << 10;
 pub enum Notice {
     /// This core has the picture of the cluster and serves.
     Serving,
-    /// What recovery did to one log.
-    Recovered { log: String, report: String },
+    /// What recovery did to one log; `remarkable` when there was something to read or to cut.
+    Recovered { log: String, report: String, remarkable: bool },
     /// The log folder failed.
     FolderOffline { reason: String },
     /// The node cannot start.
@@ -159,6 +159,8 @@ pub struct Shard {
     reads: Reads,
     /// Asks of cores whose picture is ahead of this one.
     ahead: Vec<(CoreId, AskKey, i64, Ask)>,
+    /// Asks that came before a log was open, in order of arrival; bounded by the requests in flight of the node.
+    early: Vec<(CoreId, AskKey, Ask)>,
     controller: Option<ControllerHost>,
     folder: Option<Folder>,
     coordinators: BTreeMap<i32, CoordinatorHost>,
@@ -201,6 +203,7 @@ impl Shard {
             watch_of_ask: BTreeMap::new(),
             reads: Reads::default(),
             ahead: Vec::new(),
+            early: Vec::new(),
             controller: None,
             folder,
             coordinators: BTreeMap::new(),
@@ -261,10 +264,8 @@ impl Shard {
             self.reply((from, key), Reply::Refused(PartitionError::Stopping));
             return;
         }
-        if let Some(waits_for) = self.not_ready(&ask) {
-            if let Some(partition) = self.partitions.get_mut(waits_for) {
-                partition.early.push((from, key, ask));
-            }
+        if self.is_early(&ask) {
+            self.early.push((from, key, ask));
             return;
         }
         match ask {
@@ -280,21 +281,20 @@ impl Shard {
         }
     }
 
-    /// The first partition of an ask whose log is still being opened.
-    fn not_ready(&self, ask: &Ask) -> Option<Key> {
-        let opening = |id: TopicPartition| {
-            let key = *self.by_id.get(&id)?;
-            let partition = self.partitions.get(key)?;
-            (!partition.ready && partition.offline.is_none()).then_some(key)
-        };
-        match ask {
-            Ask::Produce { items, .. } => items.iter().find_map(|item| opening(item.partition)),
-            Ask::Fetch(ask) => ask.items.iter().find_map(|item| opening(item.partition)),
-            Ask::Watch(items) => items.iter().find_map(|item| opening(item.partition)),
-            Ask::ListOffsets(queries) => queries.iter().find_map(|query| opening(query.partition)),
-            Ask::EpochEnds(queries) => queries.iter().find_map(|query| opening(query.partition)),
-            Ask::DeleteRecords(queries) => queries.iter().find_map(|query| opening(query.partition)),
-            Ask::Group { .. } | Ask::ListGroups { .. } | Ask::Control(_) => None,
+    /// Whether an ask must wait: a log is still being opened, or an earlier ask for one of its partitions waits.
+    /// Without the second a batch would overtake the one before it.
+    fn is_early(&self, ask: &Ask) -> bool {
+        any_partition(ask, |id| {
+            let partition = self.by_id.get(&id).and_then(|key| self.partitions.get(*key));
+            partition.is_some_and(|partition| !partition.ready && partition.offline.is_none())
+                || self.early.iter().any(|(_, _, earlier)| any_partition(earlier, |other| other == id))
+        })
+    }
+
+    /// A log has been opened, or will not be: asks that waited are asked again, in order.
+    fn ask_early(&mut self, now: Now) {
+        for (from, key, ask) in std::mem::take(&mut self.early) {
+            self.ask(from, key, ask, now);
         }
     }
 
@@ -303,6 +303,7 @@ impl Shard {
             self.drop_watch(watch);
             return;
         }
+        self.early.retain(|(core, early_key, _)| (*core, *early_key) != (from, key));
         self.ahead.retain(|(core, ahead_key, _, _)| (*core, *ahead_key) != (from, key));
         for host in self.coordinators.values_mut() {
             if host.forget(from, key) {
@@ -439,5 +440,18 @@ fn group_settings(settings: &BrokerSettings) -> GroupSettings {
         offsets_retention_ms: i64::try_from(settings.offsets_retention_ms).unwrap_or(i64::MAX),
         offsets_retention_check_interval_ms: settings.offsets_retention_check_interval_ms,
         ..GroupSettings::default()
+    }
+}
+
+/// Whether `check` holds for one of the partitions that an ask is for, as far as it must wait for their logs.
+fn any_partition(ask: &Ask, mut check: impl FnMut(TopicPartition) -> bool) -> bool {
+    match ask {
+        Ask::Produce { items, .. } => items.iter().any(|item| check(item.partition)),
+        Ask::Fetch(ask) => ask.items.iter().any(|item| check(item.partition)),
+        Ask::Watch(items) => items.iter().any(|item| check(item.partition)),
+        Ask::ListOffsets(queries) => queries.iter().any(|query| check(query.partition)),
+        Ask::EpochEnds(queries) => queries.iter().any(|query| check(query.partition)),
+        Ask::DeleteRecords(queries) => queries.iter().any(|query| check(query.partition)),
+        Ask::Group { .. } | Ask::ListGroups { .. } | Ask::Control(_) => false,
     }
 }

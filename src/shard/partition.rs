@@ -8,13 +8,13 @@
 
 use std::collections::VecDeque;
 
-use crate::base::ids::{CoreId, TopicPartition};
+use crate::base::ids::TopicPartition;
 use crate::base::slots::Key;
 use crate::base::time::Mono;
 use crate::log::PartitionLog;
 use crate::replica::leader::Leader;
 
-use super::message::{Ask, AskKey, PartitionError};
+use super::message::PartitionError;
 
 /// Someone waits until everything below `until` is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,6 @@ pub struct Partition {
     /// In order of `until`.
     pub acks: VecDeque<ParkedAck>,
     pub watchers: Vec<Watcher>,
-    /// Asks that came before the log was ready, with their askers; bounded by the requests in flight of the node.
-    pub early: Vec<(CoreId, AskKey, Ask)>,
 }
 
 impl Partition {
@@ -94,7 +92,6 @@ impl Partition {
             wake_at: None,
             acks: VecDeque::new(),
             watchers: Vec::new(),
-            early: Vec::new(),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Which core owns which partition: a table, the same on every core, because every core fills it from the same committed
-//! records in the same order. A copy per core; sees the whole node.
+//! Which core owns which partition: a table, the same on every core, because every core fills it from the same
+//! committed records in the same order. A copy per core; sees the whole node.
 
 use std::collections::BTreeMap;
 

@@ -59,6 +59,14 @@ impl Shard {
         self.stop_progress();
     }
 
+    /// The log of a removed partition is out of the way: a stop does not wait for it.
+    pub(super) fn log_not_to_close(&mut self, key: Key) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.open.retain(|open| *open != key);
+            self.stop_progress();
+        }
+    }
+
     fn stop_progress(&mut self) {
         let offline = self.folder_offline;
         let Some(stopping) = &mut self.stopping else { return };
@@ -67,7 +75,8 @@ impl Shard {
         }
         stopping.told = true;
         let checkpoints = std::mem::take(&mut stopping.own);
-        let clean = !offline && self.partitions.iter().all(|(_, p)| p.ready);
+        // A core that does not have the picture yet does not know its logs: the checkpoint files are left as they are.
+        let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.ready);
         self.send(CoreId(0), Message::LogsClosed { checkpoints, clean });
         if self.config.core != CoreId(0) {
             self.stopped = true;

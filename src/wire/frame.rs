@@ -10,9 +10,9 @@ use super::WireError;
 
 /// Bytes of the length in front of each frame.
 pub const LENGTH_BYTES: usize = 4;
-/// Room for reading between frames when nothing larger is expected, bytes.
+/// Room for reading between frames, bytes: a connection that waits holds no more than this.
 pub const IDLE_READ_BYTES: usize = 8 * 1024;
-/// Largest room for reading between frames, bytes: what is expected to be larger than this is met at its start only.
+/// Largest frame that a waiting connection may have room for because its last one was as large, bytes.
 pub const EXPECTED_READ_BYTES_MAX: usize = 128 * 1024;
 /// Frames up to this size get their whole room at once; larger ones grow by doubling as their bytes arrive.
 pub const WHOLE_FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -51,7 +51,13 @@ fn announced(pending: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, Wi
     }
 }
 
-/// Room for a frame like the last one, so that it arrives with one receive and is not moved.
+/// The API key of the frame at the front, as soon as its bytes are there. Nothing is checked.
+pub fn api_key(pending: &[u8]) -> Option<i16> {
+    let prefix = pending.get(LENGTH_BYTES..LENGTH_BYTES + 2)?;
+    Some(i16::from_be_bytes([prefix[0], prefix[1]]))
+}
+
+/// Room for a frame like the last one of the connection, so that it arrives with one receive and is not moved.
 pub fn expected_read_bytes(last_frame: usize) -> usize {
     let whole = LENGTH_BYTES + last_frame;
     if whole <= EXPECTED_READ_BYTES_MAX { whole.max(IDLE_READ_BYTES) } else { IDLE_READ_BYTES }
@@ -59,29 +65,28 @@ pub fn expected_read_bytes(last_frame: usize) -> usize {
 
 /// How many bytes the next receive should have room for, given what is pending (less than one frame, see [`cut`]).
 ///
-/// Between frames: `between` (see [`expected_read_bytes`]). Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
+/// Between frames: [`IDLE_READ_BYTES`]. Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
 /// next frame starts in fresh memory and nothing is copied. Inside a larger one: as much as has arrived already (1 MiB
 /// at first), at most its rest. Never 0.
-pub fn next_read_bytes(pending: &[u8], between: usize) -> usize {
-    let Ok(Some(length)) = announced(pending, i32::MAX as usize) else { return between };
+pub fn next_read_bytes(pending: &[u8]) -> usize {
+    let Ok(Some(length)) = announced(pending, i32::MAX as usize) else { return IDLE_READ_BYTES };
     let whole = LENGTH_BYTES + length;
     if pending.len() >= whole {
-        return between;
+        return IDLE_READ_BYTES;
     }
     let rest = whole - pending.len();
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes (less than one frame) with spare room for [`next_read_bytes`]
-/// more.
+/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], less when
+/// memory is short, or [`expected_read_bytes`] between frames).
 ///
 /// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
 /// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,
 /// so that a waiting connection holds little.
-pub fn next_buffer(mut pending: BytesMut, between: usize) -> BytesMut {
-    let read = next_read_bytes(&pending, between);
+pub fn next_buffer(mut pending: BytesMut, read: usize) -> BytesMut {
     let fits = pending.capacity() - pending.len() >= read || pending.try_reclaim(read);
-    if fits && !(pending.is_empty() && pending.capacity() > 2 * between) {
+    if fits && !(pending.is_empty() && pending.capacity() > 2 * read) {
         return pending;
     }
     let mut buffer = BytesMut::with_capacity(pending.len() + read);
@@ -94,6 +99,11 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 1000;
+
+    fn next_buffer(pending: BytesMut) -> BytesMut {
+        let read = next_read_bytes(&pending);
+        super::next_buffer(pending, read)
+    }
 
     fn framed(payload: &[u8]) -> Vec<u8> {
         [&(payload.len() as i32).to_be_bytes()[..], payload].concat()
@@ -121,9 +131,10 @@ mod tests {
         assert_eq!(expected_read_bytes(0), IDLE_READ_BYTES);
         assert_eq!(expected_read_bytes(16_000), 16_004);
         assert_eq!(expected_read_bytes(EXPECTED_READ_BYTES_MAX), IDLE_READ_BYTES);
-        let buffer = next_buffer(BytesMut::new(), expected_read_bytes(16_000));
-        assert!(buffer.capacity() >= 16_004);
-        assert!(next_buffer(buffer, IDLE_READ_BYTES).capacity() >= IDLE_READ_BYTES);
+        let buffer = super::next_buffer(BytesMut::new(), expected_read_bytes(100_000));
+        let start = buffer.as_ptr();
+        assert_eq!(buffer.capacity(), 100_004);
+        assert_eq!(super::next_buffer(buffer, expected_read_bytes(90_000)).as_ptr(), start, "used again");
     }
 
     #[test]
@@ -153,26 +164,26 @@ mod tests {
 
     #[test]
     fn reads_are_small_between_frames_and_exactly_the_rest_inside_one() {
-        assert_eq!(next_read_bytes(b"", IDLE_READ_BYTES), IDLE_READ_BYTES);
-        assert_eq!(next_read_bytes(b"\x00\x00", IDLE_READ_BYTES), IDLE_READ_BYTES);
+        assert_eq!(next_read_bytes(b""), IDLE_READ_BYTES);
+        assert_eq!(next_read_bytes(b"\x00\x00"), IDLE_READ_BYTES);
         let mut pending = BytesMut::from(&500_000i32.to_be_bytes()[..]);
         pending.extend_from_slice(&[7; 1000]);
-        assert_eq!(next_read_bytes(&pending, IDLE_READ_BYTES), 499_000);
-        let buffer = next_buffer(pending, IDLE_READ_BYTES);
+        assert_eq!(next_read_bytes(&pending), 499_000);
+        let buffer = next_buffer(pending);
         assert_eq!((buffer.len(), buffer.capacity()), (1004, 500_004));
     }
 
     #[test]
     fn a_claimed_hundred_mebibytes_costs_memory_only_as_they_arrive() {
         let length = 100 * 1024 * 1024;
-        let mut buffer = next_buffer(BytesMut::from(&(length as i32).to_be_bytes()[..]), IDLE_READ_BYTES);
+        let mut buffer = next_buffer(BytesMut::from(&(length as i32).to_be_bytes()[..]));
         let mut steps = 0;
         while buffer.len() < LENGTH_BYTES + length {
             assert!(buffer.capacity() <= 2 * buffer.len().max(WHOLE_FRAME_BYTES_MAX), "{}", buffer.len());
             let room = buffer.capacity() - buffer.len();
             assert!(room > 0);
             buffer.resize(buffer.len() + room, 1);
-            buffer = next_buffer(buffer, IDLE_READ_BYTES);
+            buffer = next_buffer(buffer);
             steps += 1;
         }
         assert!(steps <= 10, "{steps} steps");
@@ -184,16 +195,16 @@ mod tests {
     #[test]
     fn a_waiting_connection_keeps_only_a_small_buffer() {
         let stream = framed(&[1; 300_000]);
-        let mut buffer = next_buffer(BytesMut::from(&stream[..100]), IDLE_READ_BYTES);
+        let mut buffer = next_buffer(BytesMut::from(&stream[..100]));
         buffer.extend_from_slice(&stream[100..]);
         drop(cut(&mut buffer, 400_000).expect("a frame"));
-        let idle = next_buffer(buffer, IDLE_READ_BYTES);
+        let idle = next_buffer(buffer);
         assert_eq!((idle.len(), idle.capacity()), (0, IDLE_READ_BYTES));
         let start = idle.as_ptr();
-        let mut again = next_buffer(idle, IDLE_READ_BYTES);
+        let mut again = next_buffer(idle);
         assert_eq!(again.as_ptr(), start, "used again when it has room already");
         again.extend_from_slice(&framed(b"small"));
         drop(cut(&mut again, 100).expect("a frame"));
-        assert_eq!(next_buffer(again, IDLE_READ_BYTES).as_ptr(), start, "used again when the frame is gone");
+        assert_eq!(next_buffer(again).as_ptr(), start, "used again when the frame is gone");
     }
 }

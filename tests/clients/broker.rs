@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -91,12 +91,19 @@ pub struct Node {
     pub address: String,
     driver: Driver,
     folder: TempDir,
+    /// `name=value`, besides those that every node gets.
+    settings: Vec<String>,
     child: Option<Child>,
 }
 
 impl Node {
     /// A running node, or `None` when a test needs a node of its own and may not have one, or the host has no io_uring.
     pub fn start_if_possible(driver: Driver) -> Option<Node> {
+        Node::start_with(driver, &[], |_| {})
+    }
+
+    /// The same with settings of its own, and a data folder that `fill` may make before the start.
+    pub fn start_with(driver: Driver, settings: &[&str], fill: impl FnOnce(&Path)) -> Option<Node> {
         if let Ok(address) = env::var("KATARACT_TEST_BROKER") {
             skipped(&format!("needs a node of its own, not {address}"));
             return None;
@@ -110,7 +117,9 @@ impl Node {
         }
         let folder = tempfile::Builder::new().prefix("kataract-").tempdir().expect("a temporary folder");
         let address = format!("127.0.0.1:{}", free_port());
-        let mut node = Node { address, driver, folder, child: None };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut node = Node { address, driver, folder, settings, child: None };
+        fill(&node.data());
         node.start();
         Some(node)
     }
@@ -139,6 +148,7 @@ impl Node {
             .args(["--driver", self.driver.name()])
             .args(["--set", &format!("listeners=PLAINTEXT://{}", self.address)])
             .args(["--set", "group.initial.rebalance.delay.ms=0"])
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

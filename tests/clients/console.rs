@@ -1,27 +1,28 @@
-//! Kafka's own console tools against a node, and Kafka's dump tool on the folders that a node leaves.
+//! Kafka's own console tools against a node.
 
-use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Driver, Node};
+use crate::broker::{Broker, Driver};
 use crate::build::{Client, java};
-use crate::running::Running;
 
-const TOPIC: &str = "org.apache.kafka.tools.TopicCommand";
+pub const TOPIC: &str = "org.apache.kafka.tools.TopicCommand";
+pub const PRODUCER_PERF: &str = "org.apache.kafka.tools.ProducerPerformance";
 const PRODUCE: &str = "org.apache.kafka.tools.ConsoleProducer";
-const CONSUME: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+pub const CONSUME: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
-const DUMP: &str = "kafka.tools.DumpLogSegments";
+const DELETE: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
+const VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
+const CONSUMER_PERF: &str = "org.apache.kafka.tools.ConsumerPerformance";
 /// Longest time one tool may take.
 const TOOL_LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs a tool to its end and returns what it printed; panics when it fails or takes too long.
-fn tool(class: &str, input: &str, arguments: &[&str]) -> String {
+pub fn tool(class: &str, input: &str, arguments: &[&str]) -> String {
     let mut command: Command = java(class);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("java starts");
@@ -44,8 +45,13 @@ fn tool(class: &str, input: &str, arguments: &[&str]) -> String {
     out.into_owned()
 }
 
-fn expect(text: &str, wanted: &str) {
+pub fn expect(text: &str, wanted: &str) {
     assert!(text.contains(wanted), "{wanted:?} is missing in\n{text}");
+}
+
+/// A name that no other run has used.
+pub fn new_name(what: &str) -> String {
+    format!("{what}-{}", std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_micros())
 }
 
 /// Create, describe, write, read in a group, look at the group, configure, delete.
@@ -56,8 +62,7 @@ pub fn tools(driver: Driver) {
     }
     let at = ["--bootstrap-server", broker.address()];
     let run = |class: &str, input: &str, more: &[&str]| tool(class, input, &[&at, more].concat());
-    let stamp = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis();
-    let topic = format!("console-{stamp}");
+    let topic = new_name("console");
     run(TOPIC, "", &["--create", "--topic", &topic, "--partitions", "3"]);
     expect(&run(TOPIC, "", &["--describe", "--topic", &topic]), "PartitionCount: 3");
     let input: String = (0..1000).map(|n| format!("key-{n}:value-{n}\n")).collect();
@@ -91,61 +96,72 @@ pub fn tools(driver: Driver) {
     }
 }
 
-/// What a node wrote, Kafka's own tool reads: every segment with its batches, every index, the metadata log.
-pub fn dump_log(driver: Driver) {
-    let Some(node) = Node::start_if_possible(driver) else { return };
+/// The number behind the last colon of the line that begins so.
+fn offset_of(text: &str, start: &str) -> i64 {
+    let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start:?} in\n{text}"));
+    line.rsplit(':').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+}
+
+/// Without a group: reading one partition from an offset, offsets by time, deleting records, settings of the broker.
+pub fn partition_tools(driver: Driver) {
+    let Some(broker) = Broker::for_test(driver) else { return };
     if Client::Java.command().is_none() {
         return;
     }
-    let broker = Broker::Own(node);
-    let transactions = broker.offers("transactions");
-    let scenarios =
-        if transactions { &["roundtrip", "idempotent", "transactions"][..] } else { &["roundtrip", "idempotent"] };
-    for scenario in scenarios {
-        let mut running = Running::start(Client::Java, broker.address(), scenario).expect("built above");
-        running.end_input();
-        running.wait(crate::SCENARIO_LIMIT).unwrap_or_else(|why| panic!("{why}\n{}", broker.log_tail()));
+    let at = ["--bootstrap-server", broker.address()];
+    let run = |class: &str, input: &str, more: &[&str]| tool(class, input, &[&at, more].concat());
+    let topic = new_name("console-partition");
+    expect(&run(VERSIONS, "", &[]), "Fetch(1)");
+    run(TOPIC, "", &["--create", "--topic", &topic, "--partitions", "1", "--config", "segment.ms=60000"]);
+    let input: String = (0..100).map(|n| format!("value-{n}\n")).collect();
+    run(PRODUCE, &input, &["--topic", &topic]);
+    let part = ["--topic", &topic, "--partition", "0"];
+    let read = [&part[..], &["--offset", "90", "--max-messages", "10", "--timeout-ms", "60000"]].concat();
+    let read = [&read[..], &["--property", "print.offset=true"]].concat();
+    let out = run(CONSUME, "", &read);
+    let lines: Vec<&str> = out.lines().filter(|line| line.starts_with("Offset:")).collect();
+    let wanted: Vec<String> = (90..100).map(|n| format!("Offset:{n}\tvalue-{n}")).collect();
+    assert_eq!(lines, wanted);
+    let place = format!("{topic}:0:");
+    let offset = |time: &str| offset_of(&run(OFFSETS, "", &["--topic", &topic, "--time", time]), &place);
+    assert_eq!((offset("earliest"), offset("latest"), offset("0")), (0, 100, 0));
+    assert!((0..100).contains(&offset("max-timestamp")), "the newest record");
+    let list = std::env::temp_dir().join(format!("{topic}.json"));
+    let json = format!(r#"{{"partitions":[{{"topic":"{topic}","partition":0,"offset":40}}],"version":1}}"#);
+    std::fs::write(&list, json).expect("a list of offsets");
+    let out = run(DELETE, "", &["--offset-json-file", &list.display().to_string()]);
+    std::fs::remove_file(&list).expect("the list of offsets");
+    expect(&out, "low_watermark: 40");
+    assert_eq!((offset("earliest"), offset("latest")), (40, 100));
+    let out = run(CONSUME, "", &[&part[..], &["--offset", "earliest", "--max-messages", "1"]].concat());
+    expect(&out, "value-40");
+    let all = ["--entity-type", "brokers", "--entity-name", &broker_id(&run(VERSIONS, "", &[])), "--all", "--describe"]
+        .map(str::to_owned);
+    expect(&run(CONFIGS, "", &all.each_ref().map(String::as_str)), "log.segment.bytes=");
+}
+
+/// The id in the line `127.0.0.1:9092 (id: 0 rack: null ...) -> (`.
+fn broker_id(versions: &str) -> String {
+    let after = versions.split("(id: ").nth(1).unwrap_or_else(|| panic!("no id in\n{versions}"));
+    after.chars().take_while(char::is_ascii_digit).collect()
+}
+
+/// The perf tools move every record, whatever their numbers say about this host.
+pub fn perf_tools(driver: Driver) {
+    let Some(broker) = Broker::for_test(driver) else { return };
+    if Client::Java.command().is_none() {
+        return;
     }
-    let Broker::Own(mut node) = broker else { unreachable!("made above") };
-    node.stop();
-    let (mut logs, mut others, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
-    for folder in fs::read_dir(node.data()).expect("the data folder").map(|entry| entry.expect("an entry").path()) {
-        if !folder.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(&folder).expect("a partition folder").map(|entry| entry.expect("an entry").path()) {
-            let empty = file.metadata().expect("the size of a file").len() == 0;
-            let name = file.display().to_string();
-            match file.extension().and_then(|e| e.to_str()) {
-                _ if empty => {}
-                Some("log") if name.contains("__cluster_metadata-0") => metadata.push(name),
-                Some("log") => logs.push(name),
-                Some("index" | "timeindex" | "snapshot" | "txnindex") if !name.contains("__cluster") => {
-                    others.push(name)
-                }
-                _ => {}
-            }
-        }
-    }
-    assert!(logs.len() >= 3 && !metadata.is_empty(), "few logs in {}: {logs:?} {metadata:?}", node.data().display());
-    let dump = |files: &[String], more: &[&str]| {
-        let files = files.join(",");
-        let text = tool(DUMP, "", &[&["--files", &files], more].concat());
-        // What the tool says about a bad file while it still ends with success.
-        for bad in ["isvalid: false", "Found timestamp mismatch", "Found out of order", "Mismatches in", "corrupt"] {
-            assert!(!text.contains(bad), "the dump says {bad:?}:\n{text}");
-        }
-        text
-    };
-    let text = dump(&logs, &["--deep-iteration", "--print-data-log"]);
-    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
-        expect(&text, &format!("compresscodec: {codec}"));
-    }
-    if transactions {
-        expect(&text, "endTxnMarker: COMMIT");
-    }
-    if !others.is_empty() {
-        dump(&others, &[]);
-    }
-    expect(&dump(&metadata, &["--cluster-metadata-decoder"]), "TOPIC_RECORD");
+    let topic = new_name("console-perf");
+    let at = ["--bootstrap-server", broker.address()];
+    tool(TOPIC, "", &[&at[..], &["--create", "--topic", &topic, "--partitions", "3"]].concat());
+    let size = ["--topic", &topic, "--num-records", "50000", "--record-size", "100", "--throughput", "-1"];
+    let server = format!("bootstrap.servers={}", broker.address());
+    let out = tool(PRODUCER_PERF, "", &[&size[..], &["--producer-props", &server, "acks=all"]].concat());
+    expect(&out, "50000 records sent");
+    let read = ["--topic", &topic, "--num-records", "50000", "--group", &topic, "--timeout", "60000"];
+    let out = tool(CONSUMER_PERF, "", &[&at[..], &read].concat());
+    // start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, ...
+    let count = out.lines().filter_map(|line| line.split(", ").nth(4)?.trim().parse::<u64>().ok()).next_back();
+    assert!(count.is_some_and(|count| count >= 50_000), "{out}");
 }

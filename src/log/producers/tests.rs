@@ -181,7 +181,7 @@ fn the_number_of_producers_is_bounded_and_the_longest_silent_go_first() {
 }
 
 #[test]
-fn a_snapshot_reads_back_with_the_last_batch_of_each_producer() {
+fn a_snapshot_reads_back_with_every_remembered_batch() {
     let mut states = ProducerStates::new();
     append(&mut states, &batch(2, 0, 3), 100);
     append(&mut states, &batch(2, 3, 2), 103);
@@ -192,20 +192,36 @@ fn a_snapshot_reads_back_with_the_last_batch_of_each_producer() {
     fenced.producer_id = 5;
     states.record_marker(&fenced, EndTxn { commit: true, coordinator_epoch: 6 }, 106);
     let bytes = states.encode_snapshot();
-    assert_eq!(bytes.len(), 10 + 3 * 46);
+    assert_eq!(bytes.len(), 10 + 3 * 46 + 4 + 32);
     let read = ProducerStates::decode_snapshot(&bytes).expect("snapshot");
     assert_eq!(read.iter().map(|(id, _)| id).collect::<Vec<_>>(), [3, 5, 7]);
     assert_eq!(read.first_unstable_offset(), Some(105));
-    assert_eq!(read.get(7).map(ProducerState::batches), Some(&states.get(7).expect("producer").batches()[1..]));
-    assert_eq!(read.get(5), states.get(5));
+    assert!([3, 5, 7].into_iter().all(|id| read.get(id) == states.get(id)));
     assert_eq!(read.encode_snapshot(), bytes);
     assert_eq!(read.check(&batch(2, 5, 1)), Ok(Verdict::Append));
+    // The answers to both batches were lost in the crash behind the snapshot: the client sends both again.
+    let again = |first, count| read.check(&batch(2, first, count)).expect("a retry");
+    assert_eq!(again(0, 3), Verdict::Duplicate { base_offset: 100, last_offset: 102, timestamp: 1000 });
+    assert_eq!(again(3, 2), Verdict::Duplicate { base_offset: 103, last_offset: 104, timestamp: 1000 });
+}
+
+#[test]
+fn a_snapshot_as_kafka_writes_it_brings_the_last_batch_of_each_producer() {
+    let mut states = ProducerStates::new();
+    append(&mut states, &batch(2, 0, 3), 100);
+    append(&mut states, &batch(2, 3, 2), 103);
+    let mut bytes = states.encode_snapshot()[..10 + 46].to_vec();
+    let crc = crc32c::crc32c(&bytes[6..]);
+    bytes[2..6].copy_from_slice(&crc.to_be_bytes());
+    let read = ProducerStates::decode_snapshot(&bytes).expect("snapshot");
+    assert_eq!(read.get(7).map(ProducerState::batches), Some(&states.get(7).expect("producer").batches()[1..]));
 }
 
 #[test]
 fn broken_snapshots_are_refused_and_never_panic() {
     let mut states = ProducerStates::new();
     append(&mut states, &batch(2, 0, 3), 100);
+    append(&mut states, &batch(2, 3, 3), 103);
     let good = states.encode_snapshot();
     assert_eq!(ProducerStates::decode_snapshot(&[]), Err(SnapshotError::Short));
     assert_eq!(ProducerStates::decode_snapshot(&good[..good.len() - 1]), Err(SnapshotError::Crc));

@@ -1,3 +1,5 @@
+//! What the image does with each kind of record.
+
 use super::super::record::{
     BrokerEpochRecord, BrokerRegistrationChangeRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
     RegisterBrokerRecord, TopicRecord,

@@ -1,3 +1,5 @@
+//! What the tables hold, and where a value comes from.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::image::{ConfigMap, Image, ResourceKind};

@@ -5,7 +5,8 @@
 //! left, negative lengths where null is not allowed, null where the version has no null, strings that are not UTF-8,
 //! truncated fields, more than [`COLD_REQUEST_ELEMENTS_MAX`] array elements in all, bodies
 //! above [`COLD_REQUEST_BYTES_MAX`], and requests whose decoded form would take more than [`MEMORY_FACTOR_MAX`] times
-//! their size. Nesting is as deep as the schema is (three arrays at most). Unknown tagged fields are skipped by their size.
+//! their size. Nesting is as deep as the schema is (three arrays at most). Unknown tagged fields are skipped by their
+//! size.
 //!
 //! Bytes after the last field are ignored, as Kafka does.
 //!

@@ -1,0 +1,246 @@
+//! What each disk operation does to the bytes and the names.
+
+use bytes::Bytes;
+
+use super::file::SimFile;
+use super::tree::{self, Inode, TreeError};
+use super::{Disk, Handle};
+use crate::base::chunk::Chunk;
+use crate::base::ids::CoreId;
+use crate::base::limits::BLOCK;
+use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+use crate::sim::mutation::Mutation;
+
+impl Disk {
+    pub(super) fn execute(&mut self, core: CoreId, op: &DiskOp) -> DiskResult {
+        match op {
+            DiskOp::Open { file, path, mode } => self.open(core, *file, path, *mode),
+            DiskOp::Close { file } => match self.handles.get(&(core, *file)) {
+                Some(Handle::Closing) => {
+                    self.handles.remove(&(core, *file));
+                    Ok(DiskOutput::Done)
+                }
+                _ => Err(not_open(*file)),
+            },
+            DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => self.hot(core, op),
+            DiskOp::ZeroFill { .. } | DiskOp::SetLen { .. } => self.hot(core, op),
+            _ => self.named(op),
+        }
+    }
+
+    fn open(&mut self, core: CoreId, id: FileId, path: &str, mode: OpenMode) -> DiskResult {
+        match self.handles.get(&(core, id)) {
+            Some(Handle::Opening) => {}
+            _ => return Err(invalid(format!("open {path}: file {} is in use", id.0))),
+        }
+        let opened = self.open_named(path, mode);
+        match &opened {
+            Ok((inode, _)) => {
+                let handle = Handle::Open { inode: *inode, path: path.to_owned(), direct: mode.direct };
+                self.handles.insert((core, id), handle);
+            }
+            Err(_) => {
+                self.handles.remove(&(core, id));
+            }
+        }
+        opened.map(|(_, len)| DiskOutput::Opened { len })
+    }
+
+    fn open_named(&mut self, path: &str, mode: OpenMode) -> Result<(Inode, u64), DiskError> {
+        check_path(path)?;
+        match self.tree.file(path) {
+            Ok(inode) => Ok((inode, self.files.get(&inode).map_or(0, SimFile::len))),
+            Err(TreeError::NotFound) if mode.create => {
+                let inode = self.new_file();
+                self.tree.put_file(path, inode).map_err(|error| tree_error("open", path, error))?;
+                Ok((inode, 0))
+            }
+            Err(TreeError::WrongKind) => Err(invalid(format!("open {path}: not a regular file"))),
+            Err(error) => Err(tree_error("open", path, error)),
+        }
+    }
+
+    pub(super) fn new_file(&mut self) -> Inode {
+        self.next_inode += 1;
+        let inode = Inode(self.next_inode);
+        self.files.insert(inode, SimFile::default());
+        inode
+    }
+
+    pub(super) fn open_inode(&self, core: CoreId, id: FileId) -> Option<Inode> {
+        match self.handles.get(&(core, id)) {
+            Some(Handle::Open { inode, .. }) => Some(*inode),
+            _ => None,
+        }
+    }
+
+    /// Says what is wrong with an operation on an open file.
+    pub(super) fn validate(&self, core: CoreId, op: &DiskOp) -> Result<(), DiskError> {
+        let aligned = |value: u64| value.is_multiple_of(BLOCK as u64);
+        let (id, aligned, in_order, end) = match op {
+            DiskOp::Write { file, position, data, .. } => {
+                let memory_ok = data.is_empty() || (data.as_ptr() as usize).is_multiple_of(BLOCK);
+                let fine = aligned(*position) && aligned(data.len() as u64) && memory_ok;
+                (*file, fine, true, position.checked_add(data.len() as u64))
+            }
+            DiskOp::Read { file, position, len } => {
+                let fine = aligned(*position) && aligned(u64::from(*len));
+                (*file, fine, true, position.checked_add(u64::from(*len)))
+            }
+            DiskOp::ZeroFill { file, from, to } => (*file, aligned(*from) && aligned(*to), from <= to, Some(*to)),
+            DiskOp::SetLen { file, len } => (*file, true, true, Some(*len)),
+            DiskOp::Sync { file } => (*file, true, true, Some(0)),
+            _ => return Ok(()),
+        };
+        let Some(Handle::Open { path, direct, .. }) = self.handles.get(&(core, id)) else {
+            return Err(not_open(id));
+        };
+        if !in_order {
+            return Err(invalid(format!("{path}: the end is before the start")));
+        }
+        if *direct && !aligned {
+            return Err(invalid(format!("{path}: not aligned to {BLOCK} bytes")));
+        }
+        match end {
+            Some(end) if end <= i64::MAX as u64 => Ok(()),
+            _ => Err(invalid(format!("{path}: position beyond 2^63"))),
+        }
+    }
+
+    /// Whether the disk has room for what the operation adds.
+    pub(super) fn room_for(&self, core: CoreId, op: &DiskOp) -> bool {
+        let Some(capacity) = self.profile.capacity else { return true };
+        let (file, end) = match op {
+            DiskOp::Write { file, position, data, .. } => (*file, position + data.len() as u64),
+            DiskOp::ZeroFill { file, to, .. } => (*file, *to),
+            DiskOp::WriteFile { data, .. } => return self.used() + data.len() as u64 <= capacity,
+            _ => return true,
+        };
+        let len = self.open_inode(core, file).and_then(|inode| self.files.get(&inode)).map_or(0, SimFile::used);
+        end <= len || self.used() + (end - len) <= capacity
+    }
+
+    fn hot(&mut self, core: CoreId, op: &DiskOp) -> DiskResult {
+        self.validate(core, op)?;
+        if !self.room_for(core, op) {
+            return Err(DiskError { kind: DiskErrorKind::NoSpace, detail: "the made-up disk is full".to_owned() });
+        }
+        // "Acknowledge before sync": the disk says it is durable, and it is not.
+        let lies = self.profile.mutation == Some(Mutation::AckBeforeSync);
+        let inode = match op {
+            DiskOp::Write { file, .. } | DiskOp::Read { file, .. } | DiskOp::Sync { file } => *file,
+            DiskOp::ZeroFill { file, .. } | DiskOp::SetLen { file, .. } => *file,
+            _ => return Err(invalid("not an operation on an open file".to_owned())),
+        };
+        let inode = self.open_inode(core, inode).ok_or_else(|| not_open(inode))?;
+        let file = self.files.get_mut(&inode).ok_or_else(|| invalid("no such file".to_owned()))?;
+        match op {
+            DiskOp::Write { position, data, sync, .. } => {
+                file.write(*position, data, *sync && !lies);
+                if *sync && data.is_empty() && !lies {
+                    file.sync();
+                }
+            }
+            DiskOp::Read { position, len, .. } => {
+                let bytes = file.read(*position, *len as usize);
+                return Ok(DiskOutput::Data(aligned_bytes(&bytes)));
+            }
+            DiskOp::Sync { .. } if lies => {}
+            DiskOp::Sync { .. } => file.sync(),
+            DiskOp::ZeroFill { from, to, .. } => file.zero(*from, *to),
+            DiskOp::SetLen { len, .. } => file.set_len(*len),
+            _ => {}
+        }
+        Ok(DiskOutput::Done)
+    }
+
+    fn named(&mut self, op: &DiskOp) -> DiskResult {
+        match op {
+            DiskOp::ReadFile { path, len_max } => {
+                check_path(path)?;
+                let inode = self.tree.file(path).map_err(|error| tree_error("read", path, error))?;
+                let Some(file) = self.files.get(&inode) else { return Ok(DiskOutput::Data(Bytes::new())) };
+                if file.len() > *len_max {
+                    let detail = format!("read {path}: the file is larger than {len_max} bytes");
+                    return Err(DiskError { kind: DiskErrorKind::TooLarge, detail });
+                }
+                Ok(DiskOutput::Data(Bytes::from(file.read(0, file.len() as usize))))
+            }
+            DiskOp::WriteFile { path, data } => {
+                check_path(path)?;
+                if !self.room_for(CoreId(0), op) {
+                    let detail = format!("write {path}: the made-up disk is full");
+                    return Err(DiskError { kind: DiskErrorKind::NoSpace, detail });
+                }
+                let inode = self.new_file();
+                if let Some(file) = self.files.get_mut(&inode) {
+                    file.write(0, data, true);
+                }
+                self.tree.put_file(path, inode).map_err(|error| tree_error("write", path, error))?;
+                Ok(DiskOutput::Done)
+            }
+            DiskOp::List { path } => {
+                if !path.is_empty() {
+                    check_path(path)?;
+                }
+                let len = |inode| self.files.get(&inode).map_or(0, SimFile::len);
+                self.tree.list(path, len).map(DiskOutput::Entries).map_err(|error| tree_error("list", path, error))
+            }
+            DiskOp::MakeDir { path } => {
+                check_path(path)?;
+                self.tree.make_dir(path).map_err(|error| tree_error("make folder", path, error))?;
+                Ok(DiskOutput::Done)
+            }
+            DiskOp::Rename { from, to } => {
+                check_path(from)?;
+                check_path(to)?;
+                self.tree.rename(from, to).map_err(|error| tree_error("rename", from, error))?;
+                Ok(DiskOutput::Done)
+            }
+            DiskOp::Remove { path } => {
+                check_path(path)?;
+                self.tree.remove(path).map_err(|error| tree_error("remove", path, error))?;
+                Ok(DiskOutput::Done)
+            }
+            DiskOp::RemoveDir { path } => {
+                check_path(path)?;
+                self.tree.remove_dir(path).map_err(|error| tree_error("remove", path, error))?;
+                Ok(DiskOutput::Done)
+            }
+            _ => Err(invalid("not an operation on a name".to_owned())),
+        }
+    }
+}
+
+/// Bytes that a direct write may start from, as those of a direct read are.
+fn aligned_bytes(bytes: &[u8]) -> Bytes {
+    if bytes.is_empty() {
+        return Bytes::new();
+    }
+    let mut chunk = Chunk::with_capacity(bytes.len());
+    chunk.fill(bytes);
+    chunk.freeze()
+}
+
+fn check_path(path: &str) -> Result<(), DiskError> {
+    if tree::is_valid(path) { Ok(()) } else { Err(invalid(format!("path {path:?} is refused"))) }
+}
+
+fn invalid(detail: String) -> DiskError {
+    DiskError { kind: DiskErrorKind::Invalid, detail }
+}
+
+fn not_open(file: FileId) -> DiskError {
+    invalid(format!("file {} is not open", file.0))
+}
+
+fn tree_error(what: &str, path: &str, error: TreeError) -> DiskError {
+    match error {
+        TreeError::NotFound => {
+            DiskError { kind: DiskErrorKind::NotFound, detail: format!("{what} {path}: no such file or folder") }
+        }
+        TreeError::WrongKind => {
+            DiskError { kind: DiskErrorKind::Io, detail: format!("{what} {path}: a file where a folder is, or so") }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a seed turns on: sizes, features and faults. A run with few of them reaches corners that a run with all never
+//! does.
+
+use super::disk::DiskProfile;
+use super::mutation::Mutation;
+use super::net::NetProfile;
+use crate::base::prng::Prng;
+
+/// The settings of one run.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    pub cores: u16,
+    /// Topics made at the beginning, with their partitions.
+    pub topics: Vec<i32>,
+    pub producers: u32,
+    pub consumers: u32,
+    pub committers: u32,
+    pub members: u32,
+    /// Work of a client of each kind.
+    pub batches: u32,
+    pub commits: u32,
+    pub admin_changes: u32,
+    pub records_per_batch_max: u64,
+    pub value_max: u64,
+    pub compression: bool,
+    pub think_ms: u64,
+    pub segment_bytes: u64,
+    pub topic_configs: Vec<(String, String)>,
+    pub broker_configs: Vec<(String, String)>,
+    pub topic_removal: bool,
+    pub delete_records: bool,
+    pub retention: bool,
+    pub files_max: u32,
+    pub tail_cache_bytes: u64,
+    pub sleepy: bool,
+    pub slow_readers: bool,
+    /// Power cuts at random times.
+    pub cuts: u32,
+    pub clean_restarts: u32,
+    /// Mean time between resets of a connection, milliseconds; 0: none.
+    pub reset_every_ms: u64,
+    /// One bit of a log is flipped at each power cut.
+    pub flips: bool,
+    /// The wall clock jumps.
+    pub clock_jumps: bool,
+    /// Bytes the disk holds while it is (nearly) full.
+    pub full_disk: bool,
+    pub disk: DiskProfile,
+    pub net: NetProfile,
+    /// Clients work this long, then finish.
+    pub work_ms: u64,
+    pub mutation: Option<Mutation>,
+}
+
+impl Swarm {
+    /// The settings of a seed in the general mode.
+    pub fn of_seed(seed: u64) -> Swarm {
+        let random = &mut Prng::new(seed ^ 0x5eed_0f5e_7715_c4a1);
+        let mut swarm = Swarm::sizes(random);
+        let one_in = |random: &mut Prng, denominator| random.chance(1, denominator);
+        swarm.topic_removal = one_in(random, 2);
+        swarm.delete_records = one_in(random, 2);
+        swarm.retention = one_in(random, 4);
+        swarm.sleepy = one_in(random, 2);
+        swarm.slow_readers = one_in(random, 3);
+        swarm.cuts = random.below(4) as u32;
+        swarm.clean_restarts = random.below(3) as u32;
+        swarm.reset_every_ms = if one_in(random, 2) { 20 + random.below(500) } else { 0 };
+        swarm.flips = one_in(random, 6);
+        swarm.clock_jumps = one_in(random, 4);
+        swarm.full_disk = one_in(random, 8);
+        if one_in(random, 6) {
+            swarm.disk.write_error_one_in = 200 + random.below(2_000);
+        }
+        if one_in(random, 8) {
+            swarm.disk.read_error_one_in = 50 + random.below(500);
+        }
+        if one_in(random, 3) {
+            swarm.disk.stall_one_in = 20 + random.below(200);
+        }
+        swarm.finish(random)
+    }
+
+    /// A small run without faults of its own, to be cut at each of its writes.
+    pub fn small(seed: u64) -> Swarm {
+        let random = &mut Prng::new(seed ^ 0x5eed_0f5e_7715_c4a1);
+        let mut swarm = Swarm::sizes(random);
+        swarm.topics.truncate(2);
+        swarm.producers = 2;
+        swarm.consumers = 1;
+        swarm.committers = 1;
+        swarm.members = random.below(3) as u32;
+        swarm.batches = 6;
+        swarm.commits = 4;
+        swarm.admin_changes = 4;
+        swarm.topic_removal = random.chance(1, 2);
+        swarm.delete_records = random.chance(1, 2);
+        swarm.work_ms = 400;
+        swarm.finish(random)
+    }
+
+    /// A run in which a mutation has its chance.
+    pub fn for_mutation(seed: u64, mutation: Mutation) -> Swarm {
+        let random = &mut Prng::new(seed ^ 0x5eed_0f5e_7715_c4a1);
+        let mut swarm = Swarm::sizes(random);
+        swarm.mutation = Some(mutation);
+        swarm.disk.mutation = Some(mutation);
+        swarm.net.mutation = Some(mutation);
+        swarm.work_ms = 3_000;
+        match mutation {
+            Mutation::AckBeforeSync => swarm.cuts = 3,
+            Mutation::SkipCrc => {
+                swarm.cuts = 3;
+                swarm.flips = true;
+                swarm.compression = false;
+            }
+            Mutation::ForgetSnapshots => {
+                swarm.sleepy = true;
+                swarm.delete_records = true;
+                swarm.admin_changes = 200;
+                swarm.batches = 200;
+                swarm.clean_restarts = 6;
+                swarm.reset_every_ms = 10;
+                swarm.topics = vec![1];
+                swarm.think_ms = 2;
+                swarm.work_ms = 6_000;
+            }
+            Mutation::SwapAnswers => {}
+        }
+        swarm.finish(random)
+    }
+
+    fn sizes(random: &mut Prng) -> Swarm {
+        let pick = |random: &mut Prng, values: &[u64]| values[random.below(values.len() as u64) as usize];
+        let topics = (0..1 + random.below(3)).map(|_| 1 + random.below(4) as i32).collect();
+        let value_max = pick(random, &[10, 100, 1_000, 5_000]);
+        let latency = pick(random, &[20_000, 200_000, 2_000_000]);
+        Swarm {
+            cores: pick(random, &[1, 2, 4]) as u16,
+            topics,
+            producers: 1 + random.below(4) as u32,
+            consumers: 1 + random.below(2) as u32,
+            committers: random.below(3) as u32,
+            members: random.below(4) as u32,
+            batches: 20 + random.below(60) as u32,
+            commits: 10 + random.below(30) as u32,
+            admin_changes: random.below(20) as u32,
+            records_per_batch_max: 1 + random.below(8),
+            value_max,
+            compression: random.chance(1, 2),
+            think_ms: pick(random, &[1, 5, 20]),
+            segment_bytes: 1 << 20,
+            topic_configs: Vec::new(),
+            broker_configs: Vec::new(),
+            topic_removal: false,
+            delete_records: false,
+            retention: false,
+            files_max: pick(random, &[64, 200, 10_000]) as u32,
+            tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
+            sleepy: false,
+            slow_readers: false,
+            cuts: 0,
+            clean_restarts: 0,
+            reset_every_ms: 0,
+            flips: false,
+            clock_jumps: false,
+            full_disk: false,
+            disk: DiskProfile { latency_ns: (latency / 10, latency), ..DiskProfile::default() },
+            net: NetProfile {
+                segment_max: pick(random, &[1, 100, 2_000, 65_536]).max(20),
+                window: pick(random, &[1_000, 65_536]) as usize,
+                ..NetProfile::default()
+            },
+            work_ms: 500 + random.below(3_000),
+            mutation: None,
+        }
+    }
+
+    fn finish(mut self, random: &mut Prng) -> Swarm {
+        self.topic_configs.push(("segment.bytes".to_owned(), self.segment_bytes.to_string()));
+        if random.chance(2, 3) {
+            self.topic_configs.push(("segment.ms".to_owned(), (20 + random.below(1_000)).to_string()));
+        }
+        if self.retention {
+            self.topic_configs.push(("retention.bytes".to_owned(), (3 * self.segment_bytes).to_string()));
+            if random.chance(1, 2) {
+                self.topic_configs.push(("retention.ms".to_owned(), (500 + random.below(5_000)).to_string()));
+            }
+        }
+        let check_ms = 50 + random.below(1_000);
+        self.broker_configs.push(("log.retention.check.interval.ms".to_owned(), check_ms.to_string()));
+        self.broker_configs.push(("log.segment.delete.delay.ms".to_owned(), random.below(2_000).to_string()));
+        self.broker_configs.push(("offsets.topic.num.partitions".to_owned(), (1 + random.below(4)).to_string()));
+        self.broker_configs.push(("offsets.topic.segment.bytes".to_owned(), "1048576".to_owned()));
+        self.broker_configs.push(("group.initial.rebalance.delay.ms".to_owned(), random.below(300).to_string()));
+        self
+    }
+}

@@ -1,0 +1,69 @@
+//! Many partitions: made, written, stopped, killed, started again; how long that takes and what it costs.
+
+use std::env;
+use std::time::Instant;
+
+use crate::ledger::Ledger;
+use crate::node::{Driver, Node};
+use crate::wire::Wire;
+use crate::{create_topic, tell};
+
+#[test]
+fn many_partitions_come_back_after_a_stop_and_a_kill_on_uring() {
+    many(Driver::Uring);
+}
+
+#[test]
+fn many_partitions_come_back_after_a_stop_and_a_kill_on_posix() {
+    many(Driver::Posix);
+}
+
+fn many(driver: Driver) {
+    if !driver.is_possible() {
+        return;
+    }
+    let count = env::var("KATARACT_PARTITIONS").map_or(100, |text| text.parse().expect("a number of partitions"));
+    let mut node = Node::new(driver, &[]);
+    node.start();
+    let begun = Instant::now();
+    create_topic(&node.address, "many", count, &[]);
+    let serves = |node: &Node| Wire::connect(&node.address)?.serves(&[("many", count)]);
+    node.until(serves);
+    let created = begun.elapsed();
+    let mut ledger = Ledger::new("many", count, 100);
+    let begun = Instant::now();
+    write(&mut ledger, &node, count);
+    let wrote = begun.elapsed();
+    let resident = node.resident() >> 20;
+    let stopped = node.stop();
+    node.spawn();
+    let clean = node.until(serves);
+    verify(&ledger, &node);
+    write(&mut ledger, &node, count);
+    node.kill();
+    node.spawn();
+    let killed = node.until(serves);
+    verify(&ledger, &node);
+    tell(&format!(
+        "{count} partitions on {}: made in {created:?}, a batch to each in {wrote:?}, {resident} MiB resident; stopped \
+         in {stopped:?}; every one served {clean:?} after a clean start, {killed:?} after a kill ({} MiB)",
+        driver.name(),
+        node.resident() >> 20
+    ));
+}
+
+/// One batch to each partition.
+fn write(ledger: &mut Ledger, node: &Node, count: i32) {
+    let mut wire = Wire::connect(&node.address).expect("a connection");
+    for _ in 0..count {
+        match ledger.produce(&mut wire) {
+            Ok(0) => {}
+            other => panic!("produce: {other:?}\n{}", node.log_tail()),
+        }
+    }
+}
+
+fn verify(ledger: &Ledger, node: &Node) {
+    let verified = Wire::connect(&node.address).and_then(|mut wire| ledger.verify(&mut wire));
+    verified.unwrap_or_else(|why| panic!("{why}\n{}", node.log_tail()));
+}
