@@ -30,6 +30,9 @@ const SEND_MS_MAX: u64 = 30_000;
 /// What a header may add to the body of a request, bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 
+/// Room beyond the smallest that waiting connections may have together because larger frames are expected, a core.
+const EXPECTED_BYTES_MAX: usize = 4 << 20;
+
 /// The bounds of one core's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
@@ -57,6 +60,10 @@ struct Session {
     peer: IpAddr,
     /// Bytes read and not cut into frames; `None` while a read is in flight (the driver has the buffer).
     input: Option<BytesMut>,
+    /// Length of the last frame: the next one is expected to be like it.
+    last_frame: usize,
+    /// This connection's share of [`Sessions::expected_bytes`] while a read is in flight.
+    expected_bytes: usize,
     places: VecDeque<Place>,
     first_place: u64,
     out: Vec<Bytes>,
@@ -75,6 +82,8 @@ pub struct Sessions {
     table: BTreeMap<ConnId, Session>,
     bytes_in_flight: usize,
     bytes_out: usize,
+    /// Room beyond the smallest in receive buffers that wait for frames like the last.
+    expected_bytes: usize,
     room: Room,
     /// Connections that wait for the core's byte budget.
     starved: BTreeSet<ConnId>,
@@ -90,6 +99,7 @@ impl Sessions {
             table: BTreeMap::new(),
             bytes_in_flight: 0,
             bytes_out: 0,
+            expected_bytes: 0,
             room: Room::new(limits.bytes_in_flight),
             starved: BTreeSet::new(),
             ops: Vec::new(),
@@ -102,6 +112,8 @@ impl Sessions {
         let session = Session {
             peer: peer.ip(),
             input: Some(BytesMut::new()),
+            last_frame: 0,
+            expected_bytes: 0,
             places: VecDeque::new(),
             first_place: 0,
             out: Vec::new(),
@@ -132,6 +144,7 @@ impl Sessions {
     pub fn received(&mut self, conn: ConnId, buffer: BytesMut, count: usize, now: Now) {
         let Some(session) = self.table.get_mut(&conn) else { return };
         session.input = Some(buffer);
+        self.expected_bytes -= std::mem::take(&mut session.expected_bytes);
         session.active_at = now.mono;
         self.room.heard(conn, now);
         if count == 0 {
@@ -166,6 +179,7 @@ impl Sessions {
         };
         match frame::cut(session.input.as_mut()?, frame_bytes_max) {
             Ok(Cut::Frame(frame)) => {
+                session.last_frame = frame.len();
                 let place = session.first_place + in_work as u64;
                 session.places.push_back(Place { frame_bytes: frame.len(), is_produce, parts: None });
                 self.bytes_in_flight += frame.len();
@@ -204,6 +218,14 @@ impl Sessions {
         let Some(pending) = &session.input else { return };
         let wanted = frame::next_read_bytes(pending);
         let Some(read) = self.room.take(conn, pending.len(), wanted, self.bytes_in_flight, now) else { return };
+        let mut read = read;
+        let expected = frame::expected_read_bytes(session.last_frame);
+        let more = expected - frame::IDLE_READ_BYTES;
+        if pending.is_empty() && more > 0 && self.expected_bytes + more <= EXPECTED_BYTES_MAX {
+            session.expected_bytes = more;
+            self.expected_bytes += more;
+            read = expected;
+        }
         if let Some(pending) = session.input.take() {
             self.ops.push(NetOp::Recv { conn, buffer: frame::next_buffer(pending, read) });
         }
@@ -285,6 +307,7 @@ impl Sessions {
             let held: usize = session.places.iter().map(|place| place.frame_bytes).sum();
             self.bytes_in_flight -= held;
             self.bytes_out -= session.out_bytes;
+            self.expected_bytes -= session.expected_bytes;
             self.starved.remove(&conn);
         }
     }

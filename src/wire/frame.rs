@@ -12,6 +12,8 @@ use super::WireError;
 pub const LENGTH_BYTES: usize = 4;
 /// Room for reading between frames, bytes: a connection that waits holds no more than this.
 pub const IDLE_READ_BYTES: usize = 8 * 1024;
+/// Largest frame that a waiting connection may have room for because its last one was as large, bytes.
+pub const EXPECTED_READ_BYTES_MAX: usize = 128 * 1024;
 /// Frames up to this size get their whole room at once; larger ones grow by doubling as their bytes arrive.
 pub const WHOLE_FRAME_BYTES_MAX: usize = 1024 * 1024;
 
@@ -55,6 +57,12 @@ pub fn api_key(pending: &[u8]) -> Option<i16> {
     Some(i16::from_be_bytes([prefix[0], prefix[1]]))
 }
 
+/// Room for a frame like the last one of the connection, so that it arrives with one receive and is not moved.
+pub fn expected_read_bytes(last_frame: usize) -> usize {
+    let whole = LENGTH_BYTES + last_frame;
+    if whole <= EXPECTED_READ_BYTES_MAX { whole.max(IDLE_READ_BYTES) } else { IDLE_READ_BYTES }
+}
+
 /// How many bytes the next receive should have room for, given what is pending (less than one frame, see [`cut`]).
 ///
 /// Between frames: [`IDLE_READ_BYTES`]. Inside one of at most [`WHOLE_FRAME_BYTES_MAX`]: exactly its rest, so that the
@@ -70,15 +78,15 @@ pub fn next_read_bytes(pending: &[u8]) -> usize {
     if length <= WHOLE_FRAME_BYTES_MAX { rest } else { rest.min(pending.len().max(WHOLE_FRAME_BYTES_MAX)) }
 }
 
-/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], or less
-/// when memory is short).
+/// The buffer for the next receive: the pending bytes with spare room for `read` more ([`next_read_bytes`], less when
+/// memory is short, or [`expected_read_bytes`] between frames).
 ///
 /// Allocates what is missing and no more; the pending bytes move at most once per doubling. When the frames cut from
 /// the buffer are gone, its memory is used again. Between frames a buffer that was made for a large frame is given up,
 /// so that a waiting connection holds little.
 pub fn next_buffer(mut pending: BytesMut, read: usize) -> BytesMut {
     let fits = pending.capacity() - pending.len() >= read || pending.try_reclaim(read);
-    if fits && !(pending.is_empty() && pending.capacity() > 2 * IDLE_READ_BYTES) {
+    if fits && !(pending.is_empty() && pending.capacity() > 2 * read) {
         return pending;
     }
     let mut buffer = BytesMut::with_capacity(pending.len() + read);
@@ -116,6 +124,17 @@ mod tests {
             assert_eq!(frames, [&b"one"[..], b"", b"three"], "in steps of {step}");
             assert!(pending.is_empty());
         }
+    }
+
+    #[test]
+    fn a_frame_like_the_last_one_arrives_in_one_piece_and_memory_waits_for_no_large_one() {
+        assert_eq!(expected_read_bytes(0), IDLE_READ_BYTES);
+        assert_eq!(expected_read_bytes(16_000), 16_004);
+        assert_eq!(expected_read_bytes(EXPECTED_READ_BYTES_MAX), IDLE_READ_BYTES);
+        let buffer = super::next_buffer(BytesMut::new(), expected_read_bytes(100_000));
+        let start = buffer.as_ptr();
+        assert_eq!(buffer.capacity(), 100_004);
+        assert_eq!(super::next_buffer(buffer, expected_read_bytes(90_000)).as_ptr(), start, "used again");
     }
 
     #[test]
