@@ -96,8 +96,8 @@ impl PartitionLog {
         self.checkpoints.bytes_since
     }
 
-    /// Asks for a checkpoint: now when nothing is being written, else with the next round. False when it would cost more
-    /// than it is worth, or cannot be.
+    /// Asks for a checkpoint: now when nothing is being written, else with the next round. False when it would cost
+    /// more than it is worth, or cannot be.
     pub fn checkpoint_soon(&mut self, out: &mut LogOut) -> bool {
         let bytes = self.checkpoints.bytes_since;
         let Some(active) = self.segments.values().next_back() else { return false };

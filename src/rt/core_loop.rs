@@ -40,7 +40,8 @@ enum FileSlot {
     Closing,
 }
 
-/// Helper threads for cold operations: enough for the file system to sync several folders with one commit of its journal.
+/// Helper threads for cold operations: enough for the file system to sync several folders with one commit of its
+/// journal.
 const COLD_LANES: usize = 4;
 
 /// One core of a running driver.

@@ -1,4 +1,5 @@
-//! How much the logs of one core together leave to a recovery after a crash, and which of them is to write a checkpoint.
+//! How much the logs of one core together leave to a recovery after a crash, and which of them is to write a
+//! checkpoint.
 //!
 //! Each log bounds its own share, but a start reads the shares of all: without this bound a hundred busy partitions
 //! would take a hundred times as long to come back as one.

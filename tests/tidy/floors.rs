@@ -36,7 +36,8 @@ pub fn upward_imports(source: &Source) -> Vec<String> {
     for at in words(&source.code, "crate::") {
         for name in targets(&source.code[at + "crate::".len()..]) {
             let simulator = name == "sim" && source.path.starts_with("src/cli/sim");
-            // Every driver answers to the contract that lies beside the real ones; tests run it, so siblings stay apart.
+            // Every driver answers to the contract that lies beside the real ones; tests run it, so siblings stay
+            // apart.
             let contract = source.product.is_empty() && source.code[at..].starts_with("crate::rt::contract");
             if name == module || allowed.contains(&name.as_str()) || simulator || contract {
                 continue;
