@@ -198,10 +198,12 @@ impl Sessions {
         }
     }
 
-    /// Reads a little while a request is in work, since only a connection that is read is noticed when it closes.
+    /// Reads a little while a request is in work, since only a connection that is read is noticed when it closes. Not
+    /// with a whole frame at hand: the driver would keep it until more bytes come, and its turn would pass.
     fn read_ahead(&mut self, conn: ConnId, now: Now) {
         let pending = self.table.get(&conn).and_then(|session| session.input.as_ref());
-        if pending.is_some_and(|pending| pending.len() + frame::next_read_bytes(pending) <= OWN_BYTES) {
+        let small = |pending: &BytesMut| pending.len() + frame::next_read_bytes(pending) <= OWN_BYTES;
+        if pending.is_some_and(|pending| !frame::is_whole(pending) && small(pending)) {
             self.read_on(conn, now);
         }
     }

@@ -41,6 +41,15 @@ pub fn cut(pending: &mut BytesMut, frame_bytes_max: usize) -> Result<Cut, WireEr
     Ok(Cut::Frame(pending.split_to(length).freeze()))
 }
 
+/// Whether [`cut`] would bring a frame (or an error) from `pending` as it is.
+pub fn is_whole(pending: &[u8]) -> bool {
+    match announced(pending, i32::MAX as usize) {
+        Ok(Some(length)) => pending.len() >= LENGTH_BYTES + length,
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 /// The length of the frame at the front, `None` while its four bytes have not all arrived.
 fn announced(pending: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, WireError> {
     let Some(prefix) = pending.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
@@ -107,6 +116,16 @@ mod tests {
 
     fn framed(payload: &[u8]) -> Vec<u8> {
         [&(payload.len() as i32).to_be_bytes()[..], payload].concat()
+    }
+
+    #[test]
+    fn a_whole_frame_at_hand_is_told_from_a_part_of_one() {
+        let frame = framed(b"abc");
+        assert!(!is_whole(&[]));
+        assert!(!is_whole(&frame[..frame.len() - 1]));
+        assert!(is_whole(&frame));
+        assert!(is_whole(&[&frame[..], b"more"].concat()));
+        assert!(is_whole(&(-1i32).to_be_bytes()), "cut tells what is wrong with it");
     }
 
     #[test]
