@@ -94,7 +94,8 @@ fn used(broker: &Broker, before: Option<Cpu>) -> Run {
 fn tell(name: &str, round: usize, broker: &Broker, run: &Run) {
     let cpu = run.cpu.unwrap_or_default();
     println!(
-        "{name:<16} round {round} {:<10} {:>7.1} MB/s {:>9.0} req/s  p50 {:>7.2} ms p99 {:>7.2} ms  cpu {:.2}+{:.2} s  {:.3} s/GB  {:.1} us/req  RSS {:.0} MB",
+        "{name:<16} round {round} {:<10} {:>7.1} MB/s {:>9.0} req/s  p50 {:>7.2} ms p99 {:>7.2} ms  \
+         cpu {:.2}+{:.2} s  {:.3} s/GB  {:.1} us/req  RSS {:.0} MB",
         broker.name,
         run.bytes as f64 / 1e6 / run.seconds,
         run.requests as f64 / run.seconds,

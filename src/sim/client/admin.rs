@@ -204,22 +204,7 @@ impl Admin {
                 }
                 Some(Some(Change::Identify { topic: topic.clone(), partitions: *partitions }))
             }
-            Change::Identify { topic, partitions } => {
-                let response = answer.decode::<MetadataResponse>(cx)?;
-                let found = response.topics.first()?;
-                if verdict(found.error_code) == Verdict::Later {
-                    return None;
-                }
-                if found.error_code != 0 || found.partitions.len() != *partitions as usize {
-                    let code = found.error_code;
-                    cx.model.fail(|| {
-                        let count = found.partitions.len();
-                        format!("{topic} was created with {partitions} partitions; the answer: {code}, {count}")
-                    });
-                }
-                cx.model.created(topic, *partitions, from_message_uuid(found.topic_id));
-                Some(None)
-            }
+            Change::Identify { topic, partitions } => identified(topic, *partitions, answer, cx),
             Change::Delete { topic, attempts } => {
                 let response = answer.decode::<DeleteTopicsResponse>(cx)?;
                 let code = response.responses.first()?.error_code;
@@ -263,28 +248,55 @@ impl Admin {
                 Some(None)
             }
             Change::DeleteRecords { topic, incarnation, partition, to } => {
-                let response = answer.decode::<DeleteRecordsResponse>(cx)?;
-                let part = response.topics.first()?.partitions.first()?;
-                let damaged = cx.model.part(topic, *incarnation, *partition)?.damaged_from.is_some();
-                match verdict(part.error_code) {
-                    Verdict::Done => {}
-                    Verdict::Later => return None,
-                    _ if damaged => return Some(None),
-                    _ => cx.model.fail(|| {
-                        let code = ErrorCode::from_code(part.error_code);
-                        format!("delete records of {topic}-{partition} to {to}: {code:?}")
-                    }),
-                }
-                if part.low_watermark < *to && part.error_code == 0 {
-                    let found = part.low_watermark;
-                    cx.model.fail(|| format!("{topic}-{partition}: deleted to {to}, the answer says {found}"));
-                }
-                let part = cx.model.part(topic, *incarnation, *partition)?;
-                part.deleted_to = part.deleted_to.max(*to);
-                Some(None)
+                records_deleted((topic, *incarnation, *partition, *to), answer, cx)
             }
         }
     }
+}
+
+/// What the answer to Metadata says of a topic just created.
+fn identified(topic: &str, partitions: i32, answer: &Answer, cx: &mut Cx<'_>) -> Option<Option<Change>> {
+    let response = answer.decode::<MetadataResponse>(cx)?;
+    let found = response.topics.first()?;
+    if verdict(found.error_code) == Verdict::Later {
+        return None;
+    }
+    if found.error_code != 0 || found.partitions.len() != partitions as usize {
+        let code = found.error_code;
+        cx.model.fail(|| {
+            let count = found.partitions.len();
+            format!("{topic} was created with {partitions} partitions; the answer: {code}, {count}")
+        });
+    }
+    cx.model.created(topic, partitions, from_message_uuid(found.topic_id));
+    Some(None)
+}
+
+/// What the answer to DeleteRecords means.
+fn records_deleted(
+    (topic, incarnation, partition, to): (&str, u32, i32, i64),
+    answer: &Answer,
+    cx: &mut Cx<'_>,
+) -> Option<Option<Change>> {
+    let response = answer.decode::<DeleteRecordsResponse>(cx)?;
+    let part = response.topics.first()?.partitions.first()?;
+    let damaged = cx.model.part(topic, incarnation, partition)?.damaged_from.is_some();
+    match verdict(part.error_code) {
+        Verdict::Done => {}
+        Verdict::Later => return None,
+        _ if damaged => return Some(None),
+        _ => cx.model.fail(|| {
+            let code = ErrorCode::from_code(part.error_code);
+            format!("delete records of {topic}-{partition} to {to}: {code:?}")
+        }),
+    }
+    if part.low_watermark < to && part.error_code == 0 {
+        let found = part.low_watermark;
+        cx.model.fail(|| format!("{topic}-{partition}: deleted to {to}, the answer says {found}"));
+    }
+    let part = cx.model.part(topic, incarnation, partition)?;
+    part.deleted_to = part.deleted_to.max(to);
+    Some(None)
 }
 
 fn begin_create(topic: String, partitions: i32, cx: &mut Cx<'_>) -> Change {
