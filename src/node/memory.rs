@@ -25,7 +25,7 @@ impl MemoryPlan {
             return Err(format!("kataract.memory.bytes={budget}: {cores} cores need at least {least}"));
         }
         let core = budget / u64::from(cores);
-        Ok(MemoryPlan { budget, bytes_in_flight: core / 4, tail_cache: core / 2, bytes_out: core / 8 })
+        Ok(MemoryPlan { budget, bytes_in_flight: core / 4, tail_cache: core / 2, bytes_out: core / 16 })
     }
 }
 
