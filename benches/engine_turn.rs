@@ -18,7 +18,7 @@ use kataract::meta::settings::BrokerSettings;
 use kataract::port::net::{NetInput, NetOp};
 use kataract::port::turn::{Effects, Inputs, Machine};
 use kataract::shard::message::Message;
-use kataract::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
+use kataract::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
@@ -58,6 +58,7 @@ impl Rig {
             seed: 1,
             files_max: 1000,
             tail_cache_bytes: 64 << 20,
+            journal: JournalConfig { bytes: 64 << 20, logs_min: 4, lag_bytes: 32 << 20 },
         };
         let limits = SessionLimits {
             frame_bytes_max: 100 << 20,

@@ -36,6 +36,7 @@ const SHAPES: &[Shape] = &[
         depth: 5,
     },
     Shape { name: "1m", records_per_batch: 1000, record_bytes: 1024, batches_per_request: 1, connections: 2, depth: 5 },
+    Shape { name: "ten", records_per_batch: 1, record_bytes: 1024, batches_per_request: 10, connections: 2, depth: 5 },
     Shape { name: "one", records_per_batch: 1, record_bytes: 100, batches_per_request: 1, connections: 4, depth: 5 },
 ];
 

@@ -74,6 +74,7 @@ impl PartitionLog {
             position: active.size,
             offset: self.end_offset,
             direct: active.direct,
+            lags: active.written < active.durable,
             now: now.mono,
         };
         let copy = self.writer.put(batch, place, &mut self.sealed);

@@ -30,6 +30,7 @@ impl PartitionLog {
         self.end_offset = base;
         self.durable_offset = base;
         self.synced_offset = base;
+        self.written_offset = base;
     }
 
     /// The folder is there, or the metadata is written.

@@ -54,7 +54,7 @@ impl PartitionLog {
             return;
         };
         let doomed = segment.doom.is_some();
-        let written = segment.durable == segment.size && segment.filling.is_none();
+        let written = segment.written == segment.size && segment.filling.is_none();
         let Some(finish) = &mut segment.finish else {
             self.finishing.remove(&base);
             return;
@@ -126,7 +126,7 @@ impl PartitionLog {
                 segment.filled = size;
                 let end = segment.end;
                 // It synced the whole file: page-cache mode needs no sync of its own here.
-                self.synced(base, size, end.min(self.durable_offset));
+                self.synced(base, size, end.min(self.written_offset));
             }
             Step::Index => finish.step = Step::TimeIndex,
             Step::TimeIndex => finish.step = Step::Snapshot,
@@ -136,7 +136,7 @@ impl PartitionLog {
                     let active = self.active();
                     if active.base == offset {
                         // A recovery reads no further back than this.
-                        self.checkpoints.bytes_since = self.checkpoints.bytes_since.min(active.durable);
+                        self.checkpoints.bytes_since = self.checkpoints.bytes_since.min(active.written);
                     }
                 }
                 self.finished(base, out);

@@ -40,7 +40,7 @@ impl PartitionLog {
             return;
         }
         let active = self.active();
-        let (segment, position, offset) = (active.base, active.durable, self.durable_offset);
+        let (segment, position, offset) = (active.base, active.written, self.written_offset);
         let Some(file) = active.open_file() else { return };
         self.unsynced.clear();
         self.unsynced.in_flight = true;

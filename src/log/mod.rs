@@ -4,11 +4,12 @@
 //! [`PartitionLog::complete`]. The bytes on disk are described in `FORMAT.md` beside this file.
 //!
 //! ```text
-//!   log start ≤ ........ synced ≤ durable ≤ ........ log end
-//!   (first offset        (stable  (written, and      (next offset to be given;
-//!    a reader may ask)    storage) synced if Stable)  appended, in memory)
+//!   log start ≤ ........ synced ≤ written ≤ durable ≤ ........ log end
+//!   (first offset        (stable  (in the   (written, and      (next offset to be given;
+//!    a reader may ask)    storage) segments)  synced if Stable,  appended, in memory)
+//!                                             or in the journal)
 //! ```
-//! Invariants: these four never go back, except that [`PartitionLog::truncate`] moves the last three; offsets are given
+//! Invariants: these five never go back, except that [`PartitionLog::truncate`] moves the last four; offsets are given
 //! without gaps; nothing above `durable` is ever returned by a read; once a write or a sync has failed, nothing is ever
 //! called durable again.
 //!
@@ -22,6 +23,7 @@ mod files;
 mod finish;
 mod head;
 mod index;
+mod lag;
 mod lazy_index;
 mod lazy_sync;
 mod load;
@@ -45,6 +47,7 @@ mod types;
 
 pub mod checkpoint;
 pub mod epochs;
+pub mod journal;
 pub mod producers;
 
 #[cfg(test)]
@@ -73,6 +76,7 @@ use segment::Segment;
 use soft_checkpoint::Checkpoints;
 use tail_cache::{CachedChunk, TailCache};
 
+pub use lag::JournalOffer;
 pub use types::{
     AppendError, Appended, DeleteError, Durability, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag,
     ReadData, ReadError, ReadId, ReadOutcome, RecoveryReport, TimeOutcome, TimePoint, TimeTarget,
@@ -110,6 +114,12 @@ pub struct PartitionLog {
     end_offset: i64,
     durable_offset: i64,
     synced_offset: i64,
+    /// Everything below is in the segments' files: behind `durable_offset` by what only the journal has.
+    written_offset: i64,
+    /// The segment is to get what it lacks with the next write, which is due.
+    write_back_asked: bool,
+    /// The journal may hold bytes of this log.
+    was_journaled: bool,
     producers: ProducerStates,
     epochs: EpochCache,
     epochs_file: EpochsFile,
@@ -171,6 +181,9 @@ impl PartitionLog {
             end_offset: 0,
             durable_offset: 0,
             synced_offset: 0,
+            written_offset: 0,
+            write_back_asked: false,
+            was_journaled: false,
             producers: ProducerStates::new(),
             epochs: EpochCache::default(),
             epochs_file: EpochsFile::default(),
@@ -224,12 +237,13 @@ impl PartitionLog {
         self.end_offset
     }
 
-    /// Everything below is on stable storage or, in page-cache mode, written.
+    /// Everything below is on stable storage (a segment or the journal) or, in page-cache mode, written.
     pub fn durable_offset(&self) -> i64 {
         self.durable_offset
     }
 
-    /// Everything below is on stable storage, in either mode: what `recovery-point-offset-checkpoint` should say.
+    /// Everything below is on stable storage in the segments, in either mode: what `recovery-point-offset-checkpoint`
+    /// should say. The journal need not hold it any longer.
     pub fn stable_storage_offset(&self) -> i64 {
         self.synced_offset
     }
@@ -283,9 +297,9 @@ impl PartitionLog {
         self.cache.oldest()
     }
 
-    /// Drops the oldest cached bytes that are durable until `bytes` are free or none is left; returns how many are.
+    /// Drops the oldest cached bytes that a segment has until `bytes` are free or none is left; returns how many are.
     pub fn evict(&mut self, bytes: usize) -> usize {
-        self.cache.evict(bytes, self.durable_offset)
+        self.cache.evict(bytes, self.written_offset)
     }
 
     /// Bytes of indexes in memory.

@@ -142,7 +142,9 @@ impl PartitionLog {
             Phase::Loading => self.pump_load(now, out, events),
             Phase::Ready | Phase::Closing => {
                 self.epochs_are_written(now, out);
-                if self.phase == Phase::Closing || !self.config.writes_wait_for_flush {
+                let behind = self.writer.pending_bytes == 0 && !self.writer.queue.is_empty();
+                let waits = self.config.writes_wait_for_flush && !self.write_back_asked && !behind;
+                if self.phase == Phase::Closing || !waits {
                     self.pump_writes(now, out);
                 }
                 self.pump_finish(now, out);

@@ -40,7 +40,7 @@ pub(super) struct Job {
     pub segment: i64,
     /// Position of the next batch to look at; `None` until the index was asked.
     pub at: Option<u64>,
-    /// What was durable of the segment when the piece in flight was asked for: bytes behind it are not believed.
+    /// What of the segment was written when the piece in flight was asked for: bytes behind it are not believed.
     limit: u64,
     /// Where the piece in flight ends.
     asked_end: u64,
@@ -101,7 +101,7 @@ impl PartitionLog {
         if from >= upper || (max_bytes == 0 && !at_least_one) {
             return ReadOutcome::Ready(ReadData { next_offset: from, ..ReadData::default() });
         }
-        if let Some(data) = self.read_cached(wanted) {
+        if let Some(data) = self.read_cached(wanted).or_else(|| self.read_open(wanted)) {
             return ReadOutcome::Ready(data);
         }
         let Some(segment) = self.segment_for(from) else { return ReadOutcome::OutOfRange };
@@ -188,7 +188,10 @@ impl PartitionLog {
                 *job.at.insert(at)
             }
         };
-        let limit = self.segments.get(&base)?.durable;
+        if self.meets_lag(base, at, &job.kind) {
+            return self.wait_for_segment(now, out);
+        }
+        let limit = self.segments.get(&base)?.written;
         if at >= limit {
             return Some(Verdict::SegmentEnd);
         }

@@ -231,7 +231,7 @@ impl PartitionLog {
         let segment = self.segments.get_mut(&current.base).ok_or("the segment being scanned is gone")?;
         let file_len = segment.filled;
         let upto = loader.snapshot.unwrap_or(current.base);
-        (segment.size, segment.durable, segment.end) = (0, file_len, segment.base);
+        (segment.size, segment.durable, segment.written, segment.end) = (0, file_len, file_len, segment.base);
         let entry = current.usable_indexes(upto, file_len).map(|(indexes, entry)| {
             segment.take_indexes(indexes);
             entry
@@ -318,6 +318,7 @@ impl PartitionLog {
         let segment = self.segment_mut(base);
         let file_len = segment.filled;
         (segment.durable, segment.synced, segment.end) = (end.position, end.position, end.next_offset);
+        segment.written = end.position;
         loader.report.padding_bytes += end.padding;
         let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
         let well = end.reason.is_none() && !end.at_limit;
@@ -490,7 +491,7 @@ impl PartitionLog {
     pub(super) fn loaded(&mut self, loader: Loader, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         let first = self.segments.keys().next().copied().unwrap_or(0);
         let end = self.end_offset;
-        (self.durable_offset, self.synced_offset) = (end, end);
+        (self.durable_offset, self.synced_offset, self.written_offset) = (end, end, end);
         self.start_offset = loader.hints.log_start.unwrap_or(first).clamp(first, end.max(first));
         self.snapshots = loader.snapshots().into_iter().collect();
         self.producers = loader.producers;

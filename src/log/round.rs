@@ -46,8 +46,22 @@ pub(super) struct Round {
     no_space: bool,
     end_position: u64,
     end_offset: i64,
+    /// The journal had all of it when the round began: nobody waits for it.
+    behind: bool,
     /// What to keep for recovery once the round is durable.
     capture: Option<Box<Capture>>,
+}
+
+impl Round {
+    /// Nobody waits for it: the journal has all of it.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Whether what it writes was durable when everything below `offset` was.
+    pub fn is_durable_at(&self, offset: i64) -> bool {
+        self.end_offset <= offset
+    }
 }
 
 impl PartitionLog {
@@ -64,13 +78,19 @@ impl PartitionLog {
             }
             return;
         }
-        let Some(segment) = self.writer.next_segment() else { return };
+        if self.may_lag() {
+            return;
+        }
+        let Some(segment) = self.writer.next_segment() else {
+            self.write_back_asked = false;
+            return;
+        };
         if !self.epochs_are_written(now, out) || self.ensure_open(segment, now, out).is_none() {
             return;
         }
         let target = &self.segments[&segment];
         let direct = target.direct;
-        if target.meets_fill(block_floor(target.durable), block_ceil(target.size)) {
+        if target.meets_fill(block_floor(target.written), block_ceil(target.size)) {
             return;
         }
         // Sealed only now that it is written at once: the chunk after it begins with the same block.
@@ -78,6 +98,7 @@ impl PartitionLog {
             self.writer.seal(direct, false, now.mono, &mut self.sealed);
             self.take_sealed();
         }
+        self.write_back_asked = false;
         let jobs = self.writer.take_jobs(segment);
         self.start_round(segment, jobs, out);
         self.fill_ahead(segment, out);
@@ -91,10 +112,12 @@ impl PartitionLog {
             segment,
             left: 0,
             stage: Stage::Writing,
-            sync: capture.is_some() || self.config.durability == Durability::Stable,
+            // What the journal has must be as safe here before the journal lets go of it.
+            sync: capture.is_some() || self.config.durability == Durability::Stable || self.lags(),
             no_space: false,
             end_position,
             end_offset,
+            behind: end_offset <= self.durable_offset,
             capture,
             jobs,
         };
@@ -162,21 +185,26 @@ impl PartitionLog {
 
     fn round_done(&mut self, now: Now, events: &mut Vec<LogEvent>) {
         let Some(round) = self.writer.round.take() else { return };
+        crate::invariant!(round.end_offset > self.written_offset, "the written offset did not move");
         let segment = self.segment_mut(round.segment);
         crate::invariant!(
-            round.end_position > segment.durable && round.end_position <= segment.size,
+            round.end_position > segment.written && round.end_position <= segment.size,
             "a round ends at {} of {} to {}",
             round.end_position,
-            segment.durable,
+            segment.written,
             segment.size
         );
-        let bytes = round.end_position - segment.durable;
-        segment.durable = round.end_position;
-        let records = (round.end_offset - self.durable_offset) as u64;
-        crate::invariant!(round.end_offset > self.durable_offset, "the durable offset did not move");
-        self.durable_offset = round.end_offset;
+        let added = round.end_position - segment.written;
+        segment.written = round.end_position;
+        // The journal may have had it before, and more by now.
+        let bytes = round.end_position.saturating_sub(segment.durable);
+        segment.durable += bytes;
+        self.checkpoints.bytes_since += added;
         self.writer.pending_bytes -= bytes;
-        self.checkpoints.bytes_since += bytes;
+        let records = (round.end_offset - self.written_offset) as u64;
+        self.written_offset = round.end_offset;
+        let moved = round.end_offset > self.durable_offset;
+        self.durable_offset = self.durable_offset.max(round.end_offset);
         if round.sync {
             self.unsynced.clear();
             self.synced(round.segment, round.end_position, round.end_offset);
@@ -187,7 +215,9 @@ impl PartitionLog {
             self.begin_checkpoint(*capture);
         }
         self.clear_no_space(events);
-        events.push(LogEvent::Durable(self.durable_offset));
+        if moved {
+            events.push(LogEvent::Durable(self.durable_offset));
+        }
     }
 
     pub(super) fn set_no_space(&mut self, events: &mut Vec<LogEvent>) {
@@ -214,7 +244,7 @@ impl PartitionLog {
 
     /// Asks for zeros ahead of the write position of the active segment, so that later syncs find their extents
     /// written.
-    fn fill_ahead(&mut self, base: i64, out: &mut LogOut) {
+    pub(super) fn fill_ahead(&mut self, base: i64, out: &mut LogOut) {
         let step_max = u64::from(self.config.zero_fill_max);
         let limit = block_ceil(u64::from(self.config.segment_bytes));
         let stable = self.config.durability == Durability::Stable;
@@ -250,10 +280,10 @@ impl PartitionLog {
         }
     }
 
-    /// Bytes that the disk is writing or syncing; not those that wait for room on it.
+    /// Bytes that the disk is writing or syncing and that somebody waits for; not those that wait for room on it.
     pub(super) fn round_bytes(&self) -> u64 {
         match &self.writer.round {
-            Some(round) if !matches!(round.stage, Stage::Retry(_)) => {
+            Some(round) if !round.behind && !matches!(round.stage, Stage::Retry(_)) => {
                 round.jobs.iter().map(|job| job.data.len() as u64).sum()
             }
             _ => 0,

@@ -21,12 +21,16 @@ use crate::base::chunk::Chunk;
 use crate::base::limits::BLOCK;
 use crate::base::time::Mono;
 
+use super::head::Head;
 use super::round::Round;
 use super::segment::{block_ceil, block_floor};
-use super::tail_cache::CachedChunk;
+use super::tail_cache::{CachedChunk, Wanted};
+use super::types::ReadData;
 
 /// The largest chunk, unless a single batch is larger.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// A chunk whose bytes the journal has may grow to this before it is written: the segment gets few, large writes.
+const LAGGING_CHUNK_MAX: usize = 64 << 10;
 
 /// Frozen bytes and their place in a segment file.
 #[derive(Clone, Debug)]
@@ -65,6 +69,13 @@ impl OpenChunk {
     fn end_position(&self) -> u64 {
         self.position + self.chunk.len() as u64
     }
+
+    /// Goes on in a chunk for `needed` bytes, at least twice as large.
+    fn grow(&mut self, needed: usize) {
+        let mut larger = Chunk::with_capacity(needed.max(2 * self.chunk.capacity()).min(LAGGING_CHUNK_MAX));
+        larger.fill(self.chunk.as_slice());
+        self.chunk = larger;
+    }
 }
 
 /// Everything appended that is not durable yet.
@@ -93,6 +104,8 @@ pub(super) struct Place {
     pub offset: i64,
     /// Whole blocks only.
     pub direct: bool,
+    /// The open chunk has bytes that only the journal has besides.
+    pub lags: bool,
     pub now: Mono,
 }
 
@@ -132,8 +145,13 @@ impl Writer {
 
     /// Copies a batch to the end of the segment and returns the copy, to be stamped.
     pub fn put(&mut self, batch: &[u8], place: Place, cached: &mut Vec<CachedChunk>) -> &mut [u8] {
-        if self.open.as_ref().is_some_and(|open| open.chunk.room() < batch.len()) {
-            self.split(place, batch.len(), cached);
+        if let Some(open) = self.open.as_mut().filter(|open| open.chunk.room() < batch.len()) {
+            let needed = open.chunk.len() + batch.len();
+            if place.lags && needed <= LAGGING_CHUNK_MAX {
+                open.grow(needed);
+            } else {
+                self.split(place, batch.len(), cached);
+            }
         }
         let carry = &mut self.carry;
         let chunk_bytes = self.chunk_bytes;
@@ -244,6 +262,51 @@ impl Writer {
             charge,
             sealed_at: now,
         });
+    }
+
+    /// Whether everything of a segment from `durable` on lies in the open chunk, and nothing else waits before it.
+    pub fn holds_open(&self, segment: i64, durable: i64) -> bool {
+        let open = self.open.as_ref();
+        self.queue.is_empty() && open.is_some_and(|open| open.segment == segment && open.start_offset <= durable)
+    }
+
+    /// A part of the open chunk that [`Writer::holds_open`].
+    pub fn open_bytes(&self, position: u64, len: usize) -> &[u8] {
+        let bytes = self.open.as_ref().and_then(|open| {
+            let from = position.checked_sub(open.position)? as usize;
+            open.chunk.as_slice().get(from..from + len)
+        });
+        crate::invariant!(bytes.is_some(), "what the journal was offered is not in the open chunk");
+        bytes.unwrap_or_default()
+    }
+
+    /// Memory of the open chunk, bytes.
+    pub fn open_capacity(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.chunk.capacity())
+    }
+
+    /// Whole batches out of the open chunk, copied because it goes on being filled. `None`: `wanted.from` lies before
+    /// it. `hint` is the position of a batch at or before the one wanted.
+    pub fn read_open(&self, wanted: Wanted, hint: u64) -> Option<ReadData> {
+        let open = self.open.as_ref().filter(|open| open.start_offset <= wanted.from)?;
+        let bytes = open.chunk.as_slice();
+        let hint = if hint < open.end_position() { hint } else { 0 };
+        let mut at = (open.start_position.max(hint) - open.position) as usize;
+        let (mut start, mut next_offset) = (None, wanted.from);
+        while let Some(head) = Head::of_memory(&bytes[at..]) {
+            if head.last_offset >= wanted.from {
+                let taken = start.map_or(0, |start| at - start);
+                if !wanted.takes(&head, taken as u64) {
+                    break;
+                }
+                start.get_or_insert(at);
+                next_offset = head.last_offset + 1;
+            }
+            at += head.size;
+        }
+        let part = start.map(|start| Bytes::copy_from_slice(&bytes[start..at]));
+        let taken = part.as_ref().map_or(0, Bytes::len) as u32;
+        Some(ReadData { parts: part.into_iter().collect(), bytes: taken, next_offset })
     }
 
     /// Forgets the unfinished block: the next batch begins a new segment.

@@ -1,11 +1,11 @@
 //! One segment of a log: a `.log` file, its indexes and what is being done with them.
 //!
 //! ```text
-//!   0 ............ durable ............ size .......... filled ......... file length
-//!   on stable storage | appended, not yet | zeros written   | maybe more zeros of a
-//!   (or written)      | written           | ahead of us     | fill in flight
+//!   0 ........ written ........ durable ........ size .......... filled ......... file length
+//!   in the file      | only in the    | appended, not | zeros written   | maybe more zeros of a
+//!                    | journal so far | yet durable   | ahead of us     | fill in flight
 //! ```
-//! Invariants: synced ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that grows; a
+//! Invariants: synced ≤ written ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that grows; a
 //! rolled segment never changes again; a segment is closed and removed only while nobody reads it.
 
 use crate::base::limits::BLOCK;
@@ -73,8 +73,10 @@ pub(super) struct Segment {
     pub end: i64,
     /// Bytes of batches appended.
     pub size: u64,
-    /// Bytes that are durable: written, and synced unless in page-cache mode.
+    /// Bytes that are durable: in the journal, or written and synced unless in page-cache mode.
     pub durable: u64,
+    /// Bytes that are in the file; behind `durable` by what only the journal has.
+    pub written: u64,
     /// Bytes that are on stable storage; behind `durable` in page-cache mode only.
     pub synced: u64,
     /// `None`: not known before the time index is loaded. Timestamp -1: no batch has one.
@@ -122,6 +124,7 @@ impl Segment {
             end: base,
             size: 0,
             durable: 0,
+            written: 0,
             synced: 0,
             max_stamp: Some(MaxStamp { timestamp: -1, offset: base }),
             first_timestamp: None,
@@ -148,6 +151,7 @@ impl Segment {
             end,
             size,
             durable: size,
+            written: size,
             synced: size,
             filled: size,
             max_stamp: None,
@@ -233,7 +237,7 @@ impl Segment {
 
     /// Rolled, finished and without readers, so that its file may be closed and opened again at will.
     fn is_idle(&self) -> bool {
-        self.rolled && self.finish.is_none() && self.readers == 0 && self.durable == self.size
+        self.rolled && self.finish.is_none() && self.readers == 0 && self.written == self.size
     }
 
     pub fn is_closable(&self) -> bool {

@@ -37,7 +37,7 @@ pub(super) struct Capture {
 
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// Durable bytes since the last checkpoint was begun.
+    /// Bytes of segments since the last checkpoint was begun; what only the journal has is not counted.
     pub bytes_since: u64,
     /// The host wants one as soon as may be.
     asked: bool,
@@ -58,7 +58,7 @@ impl PartitionLog {
     /// Takes a copy of what a checkpoint at the end of a round needs, when one is due and the round ends the log.
     pub(super) fn capture_checkpoint(&mut self, segment: i64, position: u64, offset: i64) -> Option<Box<Capture>> {
         let target = self.segments.get_mut(&segment)?;
-        let bytes = self.checkpoints.bytes_since + (position - target.durable);
+        let bytes = self.checkpoints.bytes_since + (position - target.written);
         let due = self.checkpoints.asked || bytes >= u64::from(self.config.recovery_checkpoint_bytes);
         // A segment before this one that is not final yet may lack its sync (page-cache mode).
         if !due
@@ -106,7 +106,7 @@ impl PartitionLog {
             return self.checkpoints.asked;
         }
         self.checkpoints.asked = true;
-        let (segment, position, offset) = (active.base, active.durable, self.durable_offset);
+        let (segment, position, offset) = (active.base, active.written, self.durable_offset);
         if self.writer.is_idle()
             && self.synced_offset == offset
             && let Some(capture) = self.capture_checkpoint(segment, position, offset)

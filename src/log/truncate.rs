@@ -16,7 +16,8 @@ impl PartitionLog {
     /// [`super::ReadError::Gone`]. Below the log start everything goes and the log begins anew at `to`.
     ///
     /// # Errors
-    /// [`AppendError::NotReady`] when the log is not ready.
+    /// [`AppendError::NotReady`] when the log is not ready, and when the core's journal may hold bytes of it: a replay
+    /// would bring back what was cut (`journal/JOURNAL.md`).
     pub fn truncate(&mut self, to: i64, now: Now, out: &mut LogOut) -> Result<(), AppendError> {
         if to < self.start_offset {
             return self.truncate_fully(to, now, out);
@@ -37,7 +38,7 @@ impl PartitionLog {
         now: Now,
         out: &mut LogOut,
     ) -> Result<(), AppendError> {
-        if self.phase != Phase::Ready {
+        if self.phase != Phase::Ready || self.was_journaled {
             return Err(AppendError::NotReady);
         }
         self.clock = now;

@@ -102,6 +102,8 @@ pub struct LogConfig {
     /// A write that ends leaves the next one to the host's flush, so that the host decides what goes to the disk
     /// together.
     pub writes_wait_for_flush: bool,
+    /// Small appends may go to the core's journal first (see [`super::PartitionLog::journal_offer`]).
+    pub journal: bool,
 }
 
 impl Default for LogConfig {
@@ -122,6 +124,7 @@ impl Default for LogConfig {
             gaps_allowed: false,
             pending_bytes_max: 32 << 20,
             writes_wait_for_flush: false,
+            journal: false,
         }
     }
 }

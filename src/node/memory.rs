@@ -13,6 +13,8 @@ pub struct MemoryPlan {
     pub bytes_in_flight: u64,
     /// Recently written data kept for readers, a core.
     pub tail_cache: u64,
+    /// Part of `tail_cache` that may hold what the journal has and the segments do not have yet, a core.
+    pub journal_lag: u64,
     /// Answers waiting for slow readers, a core.
     pub bytes_out: u64,
 }
@@ -25,7 +27,13 @@ impl MemoryPlan {
             return Err(format!("kataract.memory.bytes={budget}: {cores} cores need at least {least}"));
         }
         let core = budget / u64::from(cores);
-        Ok(MemoryPlan { budget, bytes_in_flight: core / 4, tail_cache: core / 2, bytes_out: core / 16 })
+        Ok(MemoryPlan {
+            budget,
+            bytes_in_flight: core / 4,
+            tail_cache: core / 2,
+            journal_lag: core / 4,
+            bytes_out: core / 16,
+        })
     }
 }
 

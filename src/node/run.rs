@@ -17,7 +17,7 @@ use crate::meta::settings::BrokerSettings;
 use crate::rt::probe::{self, Requested};
 use crate::rt::{DriverKind, DriverOptions, Running};
 pub use crate::shard::Notice;
-use crate::shard::{Endpoint, NodeFacts, ShardConfig};
+use crate::shard::{Endpoint, JournalConfig, NodeFacts, ShardConfig};
 
 /// Requests of one connection in work at once.
 const REQUESTS_PER_CONNECTION: usize = 64;
@@ -209,6 +209,11 @@ impl Seats {
             seed: seed ^ (u64::from(core.0) << 32),
             files_max,
             tail_cache_bytes: self.plan.tail_cache,
+            journal: JournalConfig {
+                bytes: self.settings.journal_bytes,
+                logs_min: self.settings.journal_partitions as usize,
+                lag_bytes: self.plan.journal_lag,
+            },
         };
         let limits = SessionLimits {
             frame_bytes_max: self.settings.socket_request_max_bytes,

@@ -284,6 +284,7 @@ pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogC
             }
         },
         writes_wait_for_flush: true,
+        journal: true,
         ..LogConfig::default()
     }
 }

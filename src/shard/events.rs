@@ -36,13 +36,7 @@ impl Shard {
             }
             LogEvent::Failed(reason) => {
                 let name = self.partitions.get(key).map(|p| p.log.dir().to_string()).unwrap_or_default();
-                let reason = format!("{name}: {reason}");
-                for core in 0..self.config.cores {
-                    if core != self.config.core.0 {
-                        self.send(crate::base::ids::CoreId(core), Message::FolderOffline { reason: reason.clone() });
-                    }
-                }
-                self.take_offline(&reason, now);
+                self.fail_folder(&format!("{name}: {reason}"), now);
             }
             LogEvent::NoSpace => self.set_no_space(key, true),
             LogEvent::SpaceBack => self.set_no_space(key, false),
@@ -50,6 +44,7 @@ impl Shard {
             LogEvent::Closed => self.log_closed(key),
             LogEvent::Truncated(_) => {}
             LogEvent::Deleted => {
+                self.forget_share(key);
                 self.log_moved_away(key, now);
                 self.partitions.remove(key);
                 self.tail_cache.forget(key);
@@ -104,6 +99,17 @@ impl Shard {
                 tracing::info!("{dir}: there is room again");
             }
         }
+    }
+
+    /// The log folder has failed on this core: the others hear of it.
+    pub(super) fn fail_folder(&mut self, reason: &str, now: Now) {
+        for core in 0..self.config.cores {
+            if core != self.config.core.0 {
+                let reason = reason.to_string();
+                self.send(crate::base::ids::CoreId(core), Message::FolderOffline { reason });
+            }
+        }
+        self.take_offline(reason, now);
     }
 
     /// The log folder has failed: everything in it answers with a storage error from now on.
@@ -181,6 +187,8 @@ impl Shard {
         for key in keys {
             let Some(high_watermark) = self.partitions.get(key).map(|p| p.leader.high_watermark()) else { continue };
             self.with_log(key, now, |log, now, out, events| log.retain(now, high_watermark, out, events));
+            // It may have rolled the log, and what only the journal has goes into the segment then.
+            self.mark_dirty(key);
         }
     }
 
@@ -202,6 +210,8 @@ impl Shard {
         self.bytes_writing = self.bytes_writing - partition.writing_bytes + writing;
         partition.writing_bytes = writing;
         self.tail_cache.note(key, partition.log.cached_bytes(), partition.log.oldest_cached());
+        self.note_share(key);
+        let Some(partition) = self.partitions.get_mut(key) else { return };
         self.recovery.note(key, partition.log.recovery_bytes());
         if let Some(largest) = self.recovery.next_to_checkpoint()
             && let Some(partition) = self.partitions.get_mut(largest)
@@ -213,6 +223,7 @@ impl Shard {
 
     /// Drops the oldest of what is kept for readers until the core is within its budget again.
     pub(super) fn keep_tail_cache_budget(&mut self) {
+        self.tail_cache.set_reserved(self.journal.lag_bytes());
         let mut spared = 0;
         while let Some((key, excess)) = self.tail_cache.next_to_evict(spared) {
             let Some(partition) = self.partitions.get_mut(key) else {
@@ -234,6 +245,6 @@ impl Shard {
     pub fn next_wake(&self) -> Option<Mono> {
         let logs = self.log_timers.first().map(|(at, _)| *at);
         let groups = self.coordinators.values().filter_map(|host| host.machine.next_wake()).min();
-        [logs, groups, Some(self.retain_at)].into_iter().flatten().min()
+        [logs, groups, self.journal.next_wake(), Some(self.retain_at)].into_iter().flatten().min()
     }
 }

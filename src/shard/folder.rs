@@ -1,6 +1,7 @@
 //! The keeper of the data folder's checkpoint files. Lives on core 0, sees the whole node.
 //!
-//! At start it reads what the folder holds and tells every core. While the node runs it keeps the log start offsets
+//! At start it reads what the folder holds, has the journals written into the segments (`journal_start.rs`), and tells
+//! every core. While the node runs it keeps the log start offsets
 //! that DeleteRecords moved: one write of the file in flight, what arrives meanwhile goes into the next. At a clean
 //! stop it writes the checkpoint files once every core has closed its logs.
 
@@ -14,6 +15,7 @@ use crate::log::checkpoint::{decode_offsets, encode_offsets};
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 
 use super::io::DiskDesk;
+use super::journal_start::{JournalStart, Replayed};
 use super::message::{AskKey, FolderFacts, LogCheckpoint, LogStart};
 
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -53,6 +55,11 @@ pub enum Keeper {
 #[derive(Debug)]
 pub struct Folder {
     facts: FolderFacts,
+    cores: u16,
+    /// The journals that a start found are being written into the segments.
+    journals: Option<JournalStart>,
+    /// What came of it, for people.
+    replay_report: Option<String>,
     reads_left: u8,
     log_starts: BTreeMap<(String, i32), i64>,
     keeping: Vec<Keeper>,
@@ -63,13 +70,16 @@ pub struct Folder {
 
 impl Folder {
     /// Starts reading the folder.
-    pub fn start(clean: bool, desk: &mut DiskDesk) -> Folder {
+    pub fn start(clean: bool, cores: u16, desk: &mut DiskDesk) -> Folder {
         desk.folder(OP_LIST, DiskOp::List { path: String::new() });
         let read = |path: &str| DiskOp::ReadFile { path: path.to_string(), len_max: CHECKPOINT_BYTES_MAX };
         desk.folder(OP_READ_RECOVERY, read(RECOVERY_POINTS));
         desk.folder(OP_READ_STARTS, read(LOG_STARTS));
         Folder {
             facts: FolderFacts { clean, ..FolderFacts::default() },
+            cores,
+            journals: None,
+            replay_report: None,
             reads_left: 3,
             log_starts: BTreeMap::new(),
             keeping: Vec::new(),
@@ -89,6 +99,9 @@ impl Folder {
         match id {
             OP_LIST => match result {
                 Ok(DiskOutput::Entries(entries)) => {
+                    let files = entries.iter().filter(|entry| !entry.is_dir).map(|entry| entry.name.as_str());
+                    self.journals = JournalStart::begin(files, self.cores, self.facts.clean, desk);
+                    self.reads_left += u8::from(self.journals.is_some());
                     for entry in entries.into_iter().filter(|entry| entry.is_dir) {
                         if entry.name.ends_with("-delete") {
                             desk.folder(OP_CLEAN_UP, DiskOp::RemoveDir { path: entry.name });
@@ -132,6 +145,26 @@ impl Folder {
             }
             _ => self.final_done(result),
         }
+    }
+
+    /// An operation of the journals' replay was answered. No log is loaded before the last one is.
+    pub fn journals_step(&mut self, result: DiskResult, desk: &mut DiskDesk) -> Option<FolderEvent> {
+        match self.journals.as_mut()?.complete(result, desk)? {
+            Replayed::Done(report) => {
+                self.journals = None;
+                self.replay_report = report;
+                self.read_done()
+            }
+            Replayed::Failed(reason) => {
+                self.journals = None;
+                Some(FolderEvent::Failed(reason))
+            }
+        }
+    }
+
+    /// What the replay of the journals had to tell, once.
+    pub fn take_replay_report(&mut self) -> Option<String> {
+        self.replay_report.take()
     }
 
     fn read_done(&mut self) -> Option<FolderEvent> {

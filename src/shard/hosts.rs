@@ -63,8 +63,11 @@ impl Shard {
 
     /// The data folder is read: tell every core, open the metadata log.
     fn begin(&mut self, now: Now) {
-        let Some(folder) = &self.folder else { return };
+        let Some(folder) = &mut self.folder else { return };
         let facts = folder.facts();
+        if let Some(report) = folder.take_replay_report() {
+            self.notices.push(Notice::Recovered { log: "journal".to_string(), report, remarkable: true });
+        }
         self.facts = facts.clone();
         for core in 1..self.config.cores {
             self.send(CoreId(core), Message::Folder(facts.clone()));

@@ -3,8 +3,10 @@
 
 use crate::base::slots::{Key, Slots};
 use crate::log::{FileSlots, LogOut, LogTag};
-use crate::port::disk::DiskOp;
+use crate::port::disk::{DiskOp, FileId};
 use crate::port::turn::Token;
+
+use super::journal_host::JournalOp;
 
 /// Who asked for a disk operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +15,10 @@ pub enum DiskAsker {
     Log(Key, LogTag),
     /// The keeper of the data folder's checkpoint files.
     Folder(u64),
+    /// The core's journal.
+    Journal(JournalOp),
+    /// The replay of all journals, at start.
+    JournalStart,
 }
 
 /// The disk side of one core. Exists on every core, sees that core's operations only.
@@ -44,6 +50,28 @@ impl DiskDesk {
     pub fn folder(&mut self, id: u64, op: DiskOp) {
         let token = Token(self.in_flight.insert(DiskAsker::Folder(id)));
         self.outgoing.push((token, op));
+    }
+
+    /// Asks for an operation of the core's journal.
+    pub fn journal(&mut self, what: JournalOp, op: DiskOp) {
+        let token = Token(self.in_flight.insert(DiskAsker::Journal(what)));
+        self.outgoing.push((token, op));
+    }
+
+    /// Asks for an operation of the start that replays journals.
+    pub fn journal_start(&mut self, op: DiskOp) {
+        let token = Token(self.in_flight.insert(DiskAsker::JournalStart));
+        self.outgoing.push((token, op));
+    }
+
+    /// The number of a file that is no log's; `None` when all are taken.
+    pub fn take_file(&mut self) -> Option<FileId> {
+        self.files.take()
+    }
+
+    /// It is closed.
+    pub fn give_file(&mut self, file: FileId) {
+        self.files.give_back(file);
     }
 
     /// Whose operation `token` was; `None` for an answer that nobody waits for.

@@ -15,6 +15,8 @@ mod events;
 mod fetch;
 mod folder;
 mod hosts;
+mod journal_host;
+mod journal_start;
 mod offsets;
 mod produce;
 mod reads;
@@ -43,6 +45,7 @@ use coordinator_host::CoordinatorHost;
 use fetch::{FetchJob, Watch};
 use folder::Folder;
 use io::{DiskAsker, DiskDesk};
+use journal_host::JournalHost;
 use message::{Ask, AskKey, FolderFacts, Message, PartitionError, Reply};
 use offsets::{DeleteJob, OffsetJob};
 use partition::Partition;
@@ -51,6 +54,8 @@ use reads::Reads;
 use recovery_budget::RecoveryBudget;
 use route::Route;
 use tail_budget::TailBudget;
+
+pub use journal_host::JournalConfig;
 
 /// Up to so many bytes in the disk's hands hold the next writes back; see [`Shard::flush`].
 const GATHER_BYTES_MAX: u64 = 256 << 10;
@@ -128,6 +133,7 @@ pub struct ShardConfig {
     pub files_max: u32,
     /// Bytes of recently written data kept in memory for readers.
     pub tail_cache_bytes: u64,
+    pub journal: JournalConfig,
 }
 
 /// The state one core owns. Exists on every core; sees that core's partitions and a copy of the cluster's picture.
@@ -152,6 +158,7 @@ pub struct Shard {
     /// When each log wants to be looked at again.
     log_timers: BTreeSet<(Mono, Key)>,
     tail_cache: TailBudget,
+    journal: JournalHost,
     recovery: RecoveryBudget,
     produce_jobs: Slots<ProduceJob>,
     fetch_jobs: Slots<FetchJob>,
@@ -182,7 +189,7 @@ impl Shard {
     /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
     pub fn new(config: ShardConfig, now: Now) -> Shard {
         let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max));
-        let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, &mut desk));
+        let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, config.cores, &mut desk));
         Shard {
             image: Image::default(),
             route: Route::new(config.cores),
@@ -198,6 +205,7 @@ impl Shard {
             bytes_writing: 0,
             log_timers: BTreeSet::new(),
             tail_cache: TailBudget::new(config.tail_cache_bytes),
+            journal: JournalHost::new(&config),
             recovery: RecoveryBudget::new(config.cores),
             produce_jobs: Slots::default(),
             fetch_jobs: Slots::default(),
@@ -330,6 +338,13 @@ impl Shard {
                     self.folder_event(event, now);
                 }
             }
+            Some(DiskAsker::JournalStart) => {
+                let event = self.folder.as_mut().and_then(|folder| folder.journals_step(result, &mut self.desk));
+                if let Some(event) = event {
+                    self.folder_event(event, now);
+                }
+            }
+            Some(DiskAsker::Journal(op)) => self.journal_done(op, result, now),
             None => tracing::error!("the disk answered an operation that nobody asked for"),
         }
     }
@@ -356,16 +371,23 @@ impl Shard {
         self.rearm(key);
     }
 
-    /// End of a turn: one write for each log that has something to write.
+    /// End of a turn: one write for each log that has something to write, or one for all of them in the journal.
     ///
     /// While small writes are in flight the next ones gather, over all logs of the core: the disk gets them in one
     /// submission and flushes its cache once, and their acknowledgements leave together. Large writes are worth a
     /// submission of their own and are too slow to wait for.
     pub fn flush(&mut self, now: Now) {
-        if (1..=GATHER_BYTES_MAX).contains(&self.bytes_writing) {
-            return self.keep_tail_cache_budget();
+        if !(1..=GATHER_BYTES_MAX).contains(&self.bytes_writing) && !self.journal.is_writing() {
+            self.write_dirty(now);
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        self.journal_upkeep(now);
+        self.keep_tail_cache_budget();
+    }
+
+    fn write_dirty(&mut self, now: Now) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut waiting = Vec::new();
+        self.journal_turn(&mut dirty, &mut waiting, now);
         for key in &dirty {
             if let Some(partition) = self.partitions.get_mut(*key) {
                 partition.dirty = false;
@@ -374,10 +396,10 @@ impl Shard {
             }
             self.rearm(*key);
         }
-        self.keep_tail_cache_budget();
         // Keeps its memory for the next turn.
         self.dirty = dirty;
         self.dirty.clear();
+        self.dirty.append(&mut waiting);
     }
 
     pub(crate) fn mark_dirty(&mut self, key: Key) {

@@ -157,9 +157,10 @@ impl Shard {
             return Err(PartitionError::OffsetOutOfRange);
         }
         let log = &mut partition.log;
-        self.desk
-            .with_log(key, |out| log.delete_records(before, now, out))
-            .map_err(|_| PartitionError::OffsetOutOfRange)
+        let start = self.desk.with_log(key, |out| log.delete_records(before, now, out));
+        // It may have rolled the log, and what only the journal has goes into the segment then.
+        self.mark_dirty(key);
+        start.map_err(|_| PartitionError::OffsetOutOfRange)
     }
 
     /// Core 0 has kept the log start offsets of a DeleteRecords.

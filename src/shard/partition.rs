@@ -14,6 +14,7 @@ use crate::base::time::Mono;
 use crate::log::PartitionLog;
 use crate::replica::leader::Leader;
 
+use super::journal_host::Share;
 use super::message::PartitionError;
 
 /// Someone waits until everything below `until` is durable.
@@ -71,6 +72,8 @@ pub struct Partition {
     pub writing_bytes: u64,
     /// The log's timer in the core's table.
     pub wake_at: Option<Mono>,
+    /// What the core's journal has of the log.
+    pub share: Share,
     /// In order of `until`.
     pub acks: VecDeque<ParkedAck>,
     pub watchers: Vec<Watcher>,
@@ -90,6 +93,7 @@ impl Partition {
             dirty: false,
             writing_bytes: 0,
             wake_at: None,
+            share: Share::default(),
             acks: VecDeque::new(),
             watchers: Vec::new(),
         }

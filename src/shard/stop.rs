@@ -38,6 +38,7 @@ impl Shard {
         stopping.begun = true;
         let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| p.ready).map(|(key, _)| key).collect();
         stopping.open.clone_from(&keys);
+        self.journal.stop();
         for key in keys {
             self.with_log(key, now, |log, now, out, _| log.close(now, out));
         }
@@ -67,16 +68,21 @@ impl Shard {
         }
     }
 
-    fn stop_progress(&mut self) {
+    pub(super) fn stop_progress(&mut self) {
         let offline = self.folder_offline;
         let Some(stopping) = &mut self.stopping else { return };
         if !stopping.begun || stopping.told || !(stopping.open.is_empty() || offline) {
             return;
         }
-        stopping.told = true;
-        let checkpoints = std::mem::take(&mut stopping.own);
         // A core that does not have the picture yet does not know its logs: the checkpoint files are left as they are.
         let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.ready);
+        // The segments of closed logs have everything; of others the journal may have more.
+        if clean && !self.journal.close(&mut self.desk) {
+            return;
+        }
+        let Some(stopping) = &mut self.stopping else { return };
+        stopping.told = true;
+        let checkpoints = std::mem::take(&mut stopping.own);
         self.send(CoreId(0), Message::LogsClosed { checkpoints, clean });
         if self.config.core != CoreId(0) {
             self.stopped = true;

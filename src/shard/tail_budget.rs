@@ -10,13 +10,15 @@ use crate::base::time::Mono;
 pub struct TailBudget {
     bytes_max: u64,
     bytes: u64,
+    /// Memory of what is not in a segment yet: part of the budget, and not to be given back.
+    reserved: u64,
     by_log: BTreeMap<Key, (u64, Option<Mono>)>,
     by_age: BTreeSet<(Mono, Key)>,
 }
 
 impl TailBudget {
     pub fn new(bytes_max: u64) -> TailBudget {
-        TailBudget { bytes_max, bytes: 0, by_log: BTreeMap::new(), by_age: BTreeSet::new() }
+        TailBudget { bytes_max, bytes: 0, reserved: 0, by_log: BTreeMap::new(), by_age: BTreeSet::new() }
     }
 
     /// What a log holds now, and since when the oldest of it.
@@ -46,9 +48,14 @@ impl TailBudget {
         self.note(log, 0, None);
     }
 
+    /// How much of the budget is taken by what cannot be evicted.
+    pub fn set_reserved(&mut self, bytes: u64) {
+        self.reserved = bytes;
+    }
+
     /// The log to take from, passing over the `spared` oldest, and how many bytes are too many.
     pub fn next_to_evict(&self, spared: usize) -> Option<(Key, usize)> {
-        let excess = self.bytes.checked_sub(self.bytes_max).filter(|excess| *excess > 0)?;
+        let excess = (self.bytes + self.reserved).checked_sub(self.bytes_max).filter(|excess| *excess > 0)?;
         let (_, log) = self.by_age.iter().nth(spared)?;
         Some((*log, excess as usize))
     }

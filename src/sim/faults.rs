@@ -1,11 +1,15 @@
 //! Damage done from outside: flipped bits in the logs, and files that a mutation makes the node forget.
 
+use bytes::Bytes;
+
 use super::disk::Disk;
 use super::model::{Model, TopicState};
 use super::mutation::Mutation;
 use crate::base::prng::Prng;
 use crate::batch::header::{BatchHeader, HEADER_LEN};
 use crate::batch::walk;
+use crate::log::journal;
+use crate::log::journal::codec::{Found, Mark, Superblock, decode_entry};
 
 /// Where the CRC lies in a batch, and where the bytes it covers begin.
 const CRC_AT: usize = 17;
@@ -61,6 +65,35 @@ pub fn flip(disk: &mut Disk, model: &mut Model, mutation: Option<Mutation>, rand
     }
     model.damage(topic, partition, header.base_offset);
     Some(format!("{path}: bit {bit} of byte {inside} of the batch at offset {}", header.base_offset))
+}
+
+/// The journals on the disk.
+fn journals(disk: &Disk) -> Vec<String> {
+    let names = disk.files().map(|(path, _)| path);
+    names.filter(|path| journal::core_of(path).is_some()).map(str::to_owned).collect()
+}
+
+/// "Skip the journal at recovery": whatever was in it is not looked at.
+pub fn skip_journals(disk: &mut Disk) {
+    for path in journals(disk) {
+        disk.lose(&path);
+    }
+}
+
+/// "Reuse a journal block early": the oldest entry of each journal is as if overwritten, and a recovery begins behind.
+pub fn reuse_journals(disk: &mut Disk) {
+    for path in journals(disk) {
+        let Some(file) = disk.file_mut(&path) else { continue };
+        let content = Bytes::from(file.read(0, file.len() as usize));
+        let Ok(Some(mut superblock)) = Superblock::newest(&content) else { continue };
+        let Mark { position, sequence } = superblock.tail;
+        let at = content.slice((position as usize).min(content.len())..);
+        if let Found::Entry(oldest) = decode_entry(&at, superblock.incarnation, sequence) {
+            superblock.tail = Mark { position: position + oldest.len, sequence: sequence + 1 };
+            superblock.generation += 1;
+            file.write(superblock.position(), &superblock.encode(), true);
+        }
+    }
 }
 
 /// "Forget the producer snapshot": no snapshot survives the restart.

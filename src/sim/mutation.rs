@@ -11,11 +11,24 @@ pub enum Mutation {
     ForgetSnapshots,
     /// Answer out of order: two answers on a connection change places.
     SwapAnswers,
+    /// Answer before the journal's sync: what the disk calls durable of a journal is not.
+    JournalBeforeSync,
+    /// Reuse a journal block before its segments are synced: the oldest entry that is still needed is gone.
+    JournalReuse,
+    /// Skip the journal at recovery: there is none after a power cut.
+    JournalSkipped,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 4] =
-        [Mutation::AckBeforeSync, Mutation::SkipCrc, Mutation::ForgetSnapshots, Mutation::SwapAnswers];
+    pub const ALL: [Mutation; 7] = [
+        Mutation::AckBeforeSync,
+        Mutation::SkipCrc,
+        Mutation::ForgetSnapshots,
+        Mutation::SwapAnswers,
+        Mutation::JournalBeforeSync,
+        Mutation::JournalReuse,
+        Mutation::JournalSkipped,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -24,6 +37,9 @@ impl Mutation {
             Mutation::SkipCrc => "skip-crc",
             Mutation::ForgetSnapshots => "forget-snapshots",
             Mutation::SwapAnswers => "swap-answers",
+            Mutation::JournalBeforeSync => "journal-before-sync",
+            Mutation::JournalReuse => "journal-reuse",
+            Mutation::JournalSkipped => "journal-skipped",
         }
     }
 

@@ -9,7 +9,7 @@ use crate::base::ids::{CoreId, NodeId, Uuid};
 use crate::base::time::Now;
 use crate::engine::{Engine, SessionLimits};
 use crate::meta::settings::BrokerSettings;
-use crate::shard::{Endpoint, NodeFacts, Notice, ShardConfig};
+use crate::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
 
 /// What the engines of the running node have told and nobody has looked at yet.
 pub type Notices = Rc<RefCell<Vec<(CoreId, Notice)>>>;
@@ -21,6 +21,7 @@ pub struct NodePlan {
     cores: u16,
     files_max: u32,
     tail_cache_bytes: u64,
+    journal_lag_bytes: u64,
 }
 
 impl NodePlan {
@@ -31,7 +32,8 @@ impl NodePlan {
         let values: BTreeMap<String, String> = fixed.into_iter().chain(swarm.broker_configs.iter().cloned()).collect();
         let settings = BrokerSettings::from_values(values).map_err(|errors| format!("{errors:?}"))?;
         let (cores, files_max, tail_cache_bytes) = (swarm.cores, swarm.files_max, swarm.tail_cache_bytes);
-        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes })
+        let journal_lag_bytes = swarm.journal_lag_bytes;
+        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes, journal_lag_bytes })
     }
 
     /// The engines of one life.
@@ -41,7 +43,7 @@ impl NodePlan {
             node_id: NodeId(1),
             cluster_id: "simulated-cluster-id-0".to_owned(),
             directory_id: Uuid::from_random(*b"a made-up folder"),
-            incarnation: Uuid::from_random([(seed & 0xff) as u8; 16]),
+            incarnation: Uuid::from_random(u128::from(seed).to_le_bytes()),
             endpoints: vec![endpoint],
         });
         let settings = Rc::new(self.settings.clone());
@@ -55,6 +57,11 @@ impl NodePlan {
                 seed: seed ^ (u64::from(core) << 32),
                 files_max: self.files_max,
                 tail_cache_bytes: self.tail_cache_bytes,
+                journal: JournalConfig {
+                    bytes: self.settings.journal_bytes,
+                    logs_min: self.settings.journal_partitions as usize,
+                    lag_bytes: self.journal_lag_bytes,
+                },
             };
             let limits = SessionLimits {
                 frame_bytes_max: 1 << 20,

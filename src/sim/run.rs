@@ -438,6 +438,11 @@ impl Run {
 
     fn cut(&mut self) {
         self.world.power_cut();
+        match self.swarm.mutation {
+            Some(Mutation::JournalReuse) => faults::reuse_journals(&mut self.world.disk),
+            Some(Mutation::JournalSkipped) => faults::skip_journals(&mut self.world.disk),
+            _ => {}
+        }
         if self.swarm.flips {
             let (disk, model) = (&mut self.world.disk, &mut self.model);
             if let Some(flipped) = faults::flip(disk, model, self.swarm.mutation, &mut self.world.random) {

@@ -32,6 +32,10 @@ pub struct Swarm {
     pub retention: bool,
     pub files_max: u32,
     pub tail_cache_bytes: u64,
+    /// 0: no journal; small ones wrap and fill.
+    pub journal_bytes: u64,
+    pub journal_partitions: u64,
+    pub journal_lag_bytes: u64,
     pub sleepy: bool,
     pub slow_readers: bool,
     /// Power cuts at random times.
@@ -113,6 +117,8 @@ impl Swarm {
                 swarm.cuts = 3;
                 swarm.flips = true;
                 swarm.compression = false;
+                // A replay would heal what is flipped.
+                swarm.journal_bytes = 0;
             }
             Mutation::ForgetSnapshots => {
                 swarm.sleepy = true;
@@ -126,6 +132,12 @@ impl Swarm {
                 swarm.work_ms = 6_000;
             }
             Mutation::SwapAnswers => {}
+            Mutation::JournalBeforeSync | Mutation::JournalReuse | Mutation::JournalSkipped => {
+                swarm.cuts = 3;
+                swarm.journal_bytes = 1 << 20;
+                swarm.journal_partitions = 1;
+                swarm.journal_lag_bytes = 1 << 20;
+            }
         }
         swarm.finish(random)
     }
@@ -157,6 +169,9 @@ impl Swarm {
             retention: false,
             files_max: pick(random, &[64, 200, 10_000]) as u32,
             tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
+            journal_bytes: pick(random, &[0, 64 << 10, 128 << 10, 1 << 20]),
+            journal_partitions: 1 + random.below(3),
+            journal_lag_bytes: pick(random, &[0, 32 << 10, 1 << 20]),
             sleepy: false,
             slow_readers: false,
             cuts: 0,
@@ -187,6 +202,9 @@ impl Swarm {
                 self.topic_configs.push(("retention.ms".to_owned(), (500 + random.below(5_000)).to_string()));
             }
         }
+        self.broker_configs.push(("kataract.journal.bytes".to_owned(), self.journal_bytes.to_string()));
+        let partitions = self.journal_partitions.to_string();
+        self.broker_configs.push(("kataract.journal.partitions".to_owned(), partitions));
         let check_ms = 50 + random.below(1_000);
         self.broker_configs.push(("log.retention.check.interval.ms".to_owned(), check_ms.to_string()));
         self.broker_configs.push(("log.segment.delete.delay.ms".to_owned(), random.below(2_000).to_string()));

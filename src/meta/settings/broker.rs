@@ -87,6 +87,10 @@ pub struct BrokerSettings {
     pub driver: String,
     /// `None`: a share of the machine's memory.
     pub memory_bytes: Option<u64>,
+    /// Of each core; 0: none.
+    pub journal_bytes: u64,
+    /// Partitions a turn touches at least when it goes through the journal.
+    pub journal_partitions: u64,
     pub durability: Durability,
 }
 
@@ -364,6 +368,8 @@ impl BrokerSettings {
             cores: r.chosen("kataract.cores"),
             driver: r.text("kataract.driver"),
             memory_bytes: r.chosen("kataract.memory.bytes"),
+            journal_bytes: r.number("kataract.journal.bytes"),
+            journal_partitions: r.number("kataract.journal.partitions"),
             durability: match r.text("kataract.log.durability").as_str() {
                 "page-cache" => Durability::PageCache,
                 _ => Durability::Stable,

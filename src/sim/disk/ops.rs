@@ -8,6 +8,7 @@ use super::{Disk, Handle};
 use crate::base::chunk::Chunk;
 use crate::base::ids::CoreId;
 use crate::base::limits::BLOCK;
+use crate::log::journal;
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
 use crate::sim::mutation::Mutation;
 
@@ -126,7 +127,11 @@ impl Disk {
             return Err(DiskError { kind: DiskErrorKind::NoSpace, detail: "the made-up disk is full".to_owned() });
         }
         // "Acknowledge before sync": the disk says it is durable, and it is not.
-        let lies = self.profile.mutation == Some(Mutation::AckBeforeSync);
+        let lies = match self.profile.mutation {
+            Some(Mutation::AckBeforeSync) => true,
+            Some(Mutation::JournalBeforeSync) => self.is_of_a_journal(core, op),
+            _ => false,
+        };
         let inode = match op {
             DiskOp::Write { file, .. } | DiskOp::Read { file, .. } | DiskOp::Sync { file } => *file,
             DiskOp::ZeroFill { file, .. } | DiskOp::SetLen { file, .. } => *file,
@@ -152,6 +157,14 @@ impl Disk {
             _ => {}
         }
         Ok(DiskOutput::Done)
+    }
+
+    fn is_of_a_journal(&self, core: CoreId, op: &DiskOp) -> bool {
+        let (DiskOp::Write { file, .. } | DiskOp::Sync { file }) = op else { return false };
+        match self.handles.get(&(core, *file)) {
+            Some(Handle::Open { path, .. }) => journal::core_of(path).is_some(),
+            _ => false,
+        }
     }
 
     fn named(&mut self, op: &DiskOp) -> DiskResult {

@@ -11,4 +11,8 @@ settings! { KATARACT, "Settings that only this broker knows.";
         "Memory for buffers and caches of all cores together, bytes; 0 means a share of the machine's.";
     "kataract.log.durability" String "stable" (OneOf(&["stable", "page-cache"])) ReadOnly yes []
         "Whether acknowledged records are on stable storage, or only in the page cache as with Kafka.";
+    "kataract.journal.bytes" Long "67108864" (Min(0)) ReadOnly yes []
+        "Journal of each core, bytes, made when a turn first touches many partitions; 0 means none.";
+    "kataract.journal.partitions" Int "4" (Range(1, 100_000)) ReadOnly yes []
+        "From this many partitions on a core's small appends of one turn go to its journal first.";
 }

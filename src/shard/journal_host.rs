@@ -1,0 +1,464 @@
+//! The journal of one core at work: which turns go through it, what is written into the segments when, and when its
+//! space is free again. The decisions about bytes and space are `log/journal`'s.
+//!
+//! ```text
+//!   Idle ──► Opening ──► Sizing ──► Naming ──► Ready ──► Emptying ──► Closing ──► Closed
+//!    first turn     cut or      first        entries    clean stop: nothing
+//!    worth it       filled      superblock              is left in it
+//! ```
+//! Exists on every core; sees that core's logs. One entry is in flight at a time, so that everything below the newest
+//! one is on stable storage, and so that turns gather meanwhile.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::Uuid;
+use crate::base::slots::Key;
+use crate::base::time::{Mono, Now};
+use crate::log::JournalOffer;
+use crate::log::journal::codec::{
+    DATA_START, ENTRY_HEAD, EntryBuilder, Mark, PieceHead, Superblock, empty_superblocks,
+};
+use crate::log::journal::{file_name, ring::Ring};
+use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+
+use super::io::DiskDesk;
+use super::{Shard, ShardConfig};
+
+/// A log with more than this to write goes directly: its bytes are worth a write of their own, and are not copied twice.
+const PIECE_BYTES_MAX: usize = 16 << 10;
+/// A log that lags this much behind the journal gets its segment written, bytes.
+const LAG_BYTES_MAX: u64 = 48 << 10;
+/// How long an entry may wait for its logs, milliseconds: a recovery after a quiet time finds little.
+const LAG_MS_MAX: u64 = 10_000;
+/// Logs whose segments are being written behind the journal at the same time.
+const WRITE_BACKS_MAX: u32 = 32;
+/// Zeros written at once when the file is made.
+const FILL_STEP: u64 = 4 << 20;
+/// Smallest journal, bytes; a smaller one is none.
+const JOURNAL_BYTES_MIN: u64 = 64 << 10;
+
+/// How a core uses its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Bytes of the file; 0: no journal.
+    pub bytes: u64,
+    /// A turn goes through it from this many logs on.
+    pub logs_min: usize,
+    /// Memory of what is in the journal and not in the segments yet, bytes.
+    pub lag_bytes: u64,
+}
+
+/// What an operation on the journal's file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalOp {
+    Open,
+    Size,
+    Tail(Mark),
+    Entry,
+    Empty,
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Opening,
+    Sizing,
+    Naming,
+    Ready,
+    Emptying,
+    Closing,
+    Closed,
+}
+
+/// What an answer of the disk meant.
+enum Outcome {
+    Nothing,
+    /// The entry in flight is on stable storage.
+    Written,
+    Failed(String),
+}
+
+/// The journal of one core.
+#[derive(Debug)]
+pub struct JournalHost {
+    config: JournalConfig,
+    core: u16,
+    incarnation: Uuid,
+    state: State,
+    file: Option<FileId>,
+    ring: Ring,
+    /// Of the superblock written last.
+    generation: u64,
+    /// Bytes of the file that are as they should be.
+    sized: u64,
+    tail_in_flight: bool,
+    /// The logs of the entry in flight.
+    entry: Vec<(Key, JournalOffer)>,
+    entry_in_flight: bool,
+    /// Memory of chunks whose bytes the segments do not have.
+    lag_bytes: u64,
+    /// Logs that were asked to write and have not done it.
+    write_backs: u32,
+    /// Every log of every entry was asked.
+    all_asked: bool,
+    stopping: bool,
+}
+
+/// A log's share in the journal; kept with its partition.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// Entries with bytes of the log that its segment does not have: number, and the offset behind the bytes.
+    pieces: VecDeque<(u64, i64)>,
+    lag_bytes: u64,
+    writes_back: bool,
+}
+
+impl JournalHost {
+    pub fn new(config: &ShardConfig) -> JournalHost {
+        let bytes = config.journal.bytes / DATA_START * DATA_START;
+        let state = if bytes < JOURNAL_BYTES_MIN { State::Closed } else { State::Idle };
+        JournalHost {
+            config: JournalConfig { bytes, ..config.journal },
+            core: config.core.0,
+            incarnation: config.node.incarnation,
+            state,
+            file: None,
+            ring: Ring::new(bytes.max(JOURNAL_BYTES_MIN)),
+            generation: 0,
+            sized: 0,
+            tail_in_flight: false,
+            entry: Vec::new(),
+            entry_in_flight: false,
+            lag_bytes: 0,
+            write_backs: 0,
+            all_asked: true,
+            stopping: false,
+        }
+    }
+
+    /// An entry is being written: what is appended meanwhile goes with the next.
+    pub fn is_writing(&self) -> bool {
+        self.entry_in_flight
+    }
+
+    /// Memory of what only the journal has, bytes.
+    pub fn lag_bytes(&self) -> u64 {
+        self.lag_bytes
+    }
+
+    /// Whether an entry may be written now; the first time somebody asks, the file is made ready.
+    fn is_ready(&mut self, desk: &mut DiskDesk) -> bool {
+        if self.state == State::Idle
+            && !self.stopping
+            && let Some(file) = desk.take_file()
+        {
+            self.file = Some(file);
+            self.state = State::Opening;
+            let mode = OpenMode { direct: true, create: true };
+            desk.journal(JournalOp::Open, DiskOp::Open { file, path: file_name(self.core), mode });
+        }
+        let memory_left = self.lag_bytes <= self.config.lag_bytes;
+        self.state == State::Ready && !self.stopping && !self.entry_in_flight && memory_left
+    }
+
+    fn complete(&mut self, op: JournalOp, result: DiskResult, desk: &mut DiskDesk) -> Outcome {
+        let Some(file) = self.file else { return Outcome::Nothing };
+        match (op, result) {
+            (JournalOp::Close, _) => {
+                desk.give_file(file);
+                self.file = None;
+                self.state = State::Closed;
+                Outcome::Nothing
+            }
+            (JournalOp::Open, Ok(DiskOutput::Opened { len })) => self.size(len, file, desk),
+            (JournalOp::Open, Err(error)) => {
+                desk.give_file(file);
+                (self.file, self.state) = (None, State::Closed);
+                self.no_journal(&error.detail, error.kind == DiskErrorKind::Io)
+            }
+            (JournalOp::Size, Err(error)) => {
+                self.close_file(desk);
+                self.no_journal(&error.detail, error.kind != DiskErrorKind::NoSpace)
+            }
+            (_, Err(error)) => {
+                self.entry_in_flight = false;
+                self.tail_in_flight = false;
+                self.stopping = true;
+                Outcome::Failed(format!("{}: {}", file_name(self.core), error.detail))
+            }
+            (JournalOp::Open, Ok(_)) => self.no_journal("opened with another answer", true),
+            (JournalOp::Size, Ok(_)) => self.size(self.sized, file, desk),
+            (JournalOp::Tail(mark), Ok(_)) => {
+                self.tail_in_flight = false;
+                self.ring.tail_written(mark);
+                if self.state == State::Naming {
+                    self.state = State::Ready;
+                }
+                Outcome::Nothing
+            }
+            (JournalOp::Entry, Ok(_)) => {
+                self.entry_in_flight = false;
+                Outcome::Written
+            }
+            (JournalOp::Empty, Ok(_)) => {
+                self.close_file(desk);
+                Outcome::Nothing
+            }
+        }
+    }
+
+    /// Turns go directly from here on.
+    fn no_journal(&mut self, reason: &str, fatal: bool) -> Outcome {
+        if fatal {
+            self.stopping = true;
+            return Outcome::Failed(format!("{}: {reason}", file_name(self.core)));
+        }
+        tracing::warn!("core {}: no journal: {reason}", self.core);
+        Outcome::Nothing
+    }
+
+    /// Brings the file to its length, in steps: every block of it is written once before an entry is.
+    fn size(&mut self, len: u64, file: FileId, desk: &mut DiskDesk) -> Outcome {
+        self.state = State::Sizing;
+        if self.stopping {
+            self.close_file(desk);
+            return Outcome::Nothing;
+        }
+        let wanted = self.config.bytes;
+        let from = len / DATA_START * DATA_START;
+        if len > wanted {
+            self.sized = wanted;
+            desk.journal(JournalOp::Size, DiskOp::SetLen { file, len: wanted });
+        } else if from < wanted {
+            let to = (from + FILL_STEP).min(wanted);
+            self.sized = to;
+            desk.journal(JournalOp::Size, DiskOp::ZeroFill { file, from, to });
+        } else {
+            self.state = State::Naming;
+            self.write_tail(self.ring.tail(), file, desk);
+        }
+        Outcome::Nothing
+    }
+
+    fn write_tail(&mut self, tail: Mark, file: FileId, desk: &mut DiskDesk) {
+        self.generation += 1;
+        self.tail_in_flight = true;
+        let superblock = Superblock { incarnation: self.incarnation, generation: self.generation, tail };
+        let (position, data) = (superblock.position(), superblock.encode());
+        desk.journal(JournalOp::Tail(tail), DiskOp::Write { file, position, data, sync: true });
+    }
+
+    /// Writes the tail when that frees enough; `short`: when it frees anything.
+    fn advance(&mut self, short: bool, desk: &mut DiskDesk) {
+        if self.state == State::Ready
+            && !self.stopping
+            && !self.tail_in_flight
+            && let Some(file) = self.file
+            && let Some(tail) = self.ring.tail_to_write(short)
+        {
+            self.write_tail(tail, file, desk);
+        }
+    }
+
+    /// No new entries, and no more filling.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Leaves nothing in the journal and closes it; every log of the core is closed. True once that is done; otherwise
+    /// to be called again when the disk has answered.
+    pub fn close(&mut self, desk: &mut DiskDesk) -> bool {
+        self.stopping = true;
+        if self.state == State::Idle {
+            self.state = State::Closed;
+        }
+        self.go_on_closing(desk);
+        self.state == State::Closed
+    }
+
+    fn go_on_closing(&mut self, desk: &mut DiskDesk) {
+        let idle = !self.entry_in_flight && !self.tail_in_flight;
+        if self.stopping
+            && idle
+            && self.state == State::Ready
+            && let Some(file) = self.file
+        {
+            self.state = State::Emptying;
+            desk.journal(JournalOp::Empty, DiskOp::Write { file, position: 0, data: empty_superblocks(), sync: true });
+        }
+    }
+
+    fn close_file(&mut self, desk: &mut DiskDesk) {
+        if let Some(file) = self.file {
+            self.state = State::Closing;
+            desk.journal(JournalOp::Close, DiskOp::Close { file });
+        }
+    }
+
+    /// Whether logs should be asked to write what only the journal has.
+    fn wants_write_backs(&self, now: Mono) -> bool {
+        let old = self.ring.oldest().is_some_and(|at| now >= at.plus_ms(LAG_MS_MAX));
+        old || self.ring.is_filling() || self.lag_bytes * 4 >= self.config.lag_bytes * 3
+    }
+
+    /// When entries have waited long enough.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let idle = self.all_asked || self.stopping || self.write_backs >= WRITE_BACKS_MAX;
+        self.ring.oldest().filter(|_| !idle).map(|at| at.plus_ms(LAG_MS_MAX))
+    }
+}
+
+impl Shard {
+    /// Takes what the journal is to hold out of a turn's dirty logs and writes it as one entry. Logs that the entry has
+    /// no room for are left for the next one.
+    pub(super) fn journal_turn(&mut self, dirty: &mut Vec<Key>, waiting: &mut Vec<Key>, now: Now) {
+        let logs_min = self.journal.config.logs_min;
+        if dirty.len() < logs_min || self.folder_offline || self.journal.stopping {
+            return;
+        }
+        let mut offers = std::mem::take(&mut self.journal.entry);
+        offers.clear();
+        for key in dirty.iter() {
+            let offer = self.partitions.get(*key).and_then(|partition| partition.log.journal_offer());
+            offers.extend(offer.filter(|offer| offer.len <= PIECE_BYTES_MAX).map(|offer| (*key, offer)));
+        }
+        if offers.len() >= logs_min && self.journal.is_ready(&mut self.desk) {
+            self.write_entry(&mut offers, dirty, waiting, now);
+        }
+        self.journal.entry = offers;
+    }
+
+    fn write_entry(
+        &mut self,
+        offers: &mut Vec<(Key, JournalOffer)>,
+        dirty: &mut Vec<Key>,
+        waiting: &mut Vec<Key>,
+        now: Now,
+    ) {
+        let limit = self.journal.ring.entry_bytes_max() as usize;
+        let (mut taken, mut bytes) = (0, ENTRY_HEAD);
+        for (key, offer) in offers.iter() {
+            let dir_len = self.partitions.get(*key).map_or(0, |partition| partition.log.dir().len());
+            let more = PieceHead::piece_len(dir_len, offer.len);
+            if bytes + more > limit {
+                break;
+            }
+            bytes += more;
+            taken += 1;
+        }
+        let mut builder = EntryBuilder::with_capacity(bytes - ENTRY_HEAD);
+        let keys = offers[..taken].iter().map(|(key, _)| *key).collect();
+        let len = builder.block_bytes() as u64;
+        let (Some(mark), Some(file)) = (self.journal.ring.push(len, keys, now.mono), self.journal.file) else {
+            // Full: this turn goes directly, which makes room, too.
+            return self.journal.advance(true, &mut self.desk);
+        };
+        let mut next = offers.iter();
+        let mut offered = next.next();
+        // The offers are in the order of the dirty logs.
+        dirty.retain(|key| {
+            let is_offered = offered.is_some_and(|(offered, _)| offered == key);
+            if is_offered {
+                offered = next.next();
+            }
+            !is_offered
+        });
+        waiting.extend(offers.drain(taken..).map(|(key, _)| key));
+        for (key, offer) in offers.iter() {
+            let Some(partition) = self.partitions.get_mut(*key) else { continue };
+            partition.dirty = false;
+            partition.share.pieces.push_back((mark.sequence, offer.end_offset));
+            let log = &partition.log;
+            let (topic_id, dir) = (log.topic_id(), log.dir());
+            let head = PieceHead { topic_id, dir, segment: offer.segment, position: offer.position };
+            builder.push(&head, log.offered_bytes(offer));
+        }
+        self.journal.entry_in_flight = true;
+        self.journal.all_asked = false;
+        let data = builder.finish(self.journal.incarnation, mark.sequence);
+        self.desk.journal(JournalOp::Entry, DiskOp::Write { file, position: mark.position, data, sync: true });
+    }
+
+    /// The disk has answered the journal.
+    pub(super) fn journal_done(&mut self, op: JournalOp, result: DiskResult, now: Now) {
+        match self.journal.complete(op, result, &mut self.desk) {
+            Outcome::Nothing => {}
+            Outcome::Written => self.entry_written(now),
+            Outcome::Failed(reason) => self.fail_folder(&reason, now),
+        }
+        if self.is_stopping() {
+            self.stop_progress();
+        }
+    }
+
+    /// Everything in the entry is durable.
+    fn entry_written(&mut self, now: Now) {
+        let entry = std::mem::take(&mut self.journal.entry);
+        let mut events = std::mem::take(&mut self.events);
+        for (key, offer) in &entry {
+            let Some(partition) = self.partitions.get_mut(*key) else { continue };
+            let log = &mut partition.log;
+            self.desk.with_log(*key, |out| {
+                log.journaled(offer, now, out, &mut events);
+                if log.lagging_bytes() >= LAG_BYTES_MAX {
+                    log.write_back(now, out);
+                }
+            });
+            for event in events.drain(..) {
+                self.log_event(*key, event, now);
+            }
+            self.note_share(*key);
+        }
+        self.events = events;
+        self.journal.entry = entry;
+    }
+
+    /// Keeps what the journal knows of a log as the log has it now.
+    pub(super) fn note_share(&mut self, key: Key) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let (log, share, journal) = (&partition.log, &mut partition.share, &mut self.journal);
+        let lag_bytes = log.lagging_memory() as u64;
+        journal.lag_bytes = journal.lag_bytes - share.lag_bytes + lag_bytes;
+        share.lag_bytes = lag_bytes;
+        let writes_back = log.is_writing_back();
+        journal.write_backs = journal.write_backs + u32::from(writes_back) - u32::from(share.writes_back);
+        share.writes_back = writes_back;
+        while let Some((sequence, _)) = share.pieces.front().filter(|(_, end)| *end <= log.stable_storage_offset()) {
+            journal.ring.release(*sequence);
+            share.pieces.pop_front();
+        }
+    }
+
+    /// A log is gone with its folder: nothing of it is needed.
+    pub(super) fn forget_share(&mut self, key: Key) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let share = std::mem::take(&mut partition.share);
+        self.journal.lag_bytes -= share.lag_bytes;
+        self.journal.write_backs -= u32::from(share.writes_back);
+        for (sequence, _) in share.pieces {
+            self.journal.ring.release(sequence);
+        }
+    }
+
+    /// Asks logs to write what only the journal has, oldest first, when there is a reason to; writes the tail.
+    pub(super) fn journal_upkeep(&mut self, now: Now) {
+        if self.journal.all_asked && self.journal.ring.is_empty() {
+            return self.journal.advance(false, &mut self.desk);
+        }
+        while self.journal.write_backs < WRITE_BACKS_MAX && self.journal.wants_write_backs(now.mono) {
+            let Some((key, sequence)) = self.journal.ring.next_to_write_back() else {
+                self.journal.all_asked = true;
+                break;
+            };
+            if let Some(partition) = self.partitions.get_mut(key)
+                && partition.share.pieces.front().is_some_and(|(first, _)| *first <= sequence)
+            {
+                let log = &mut partition.log;
+                self.desk.with_log(key, |out| log.write_back(now, out));
+                self.rearm(key);
+            }
+        }
+        self.journal.advance(false, &mut self.desk);
+    }
+}
