@@ -52,6 +52,8 @@ mod tests_cases;
 #[cfg(test)]
 mod tests_disk;
 #[cfg(test)]
+mod tests_due;
+#[cfg(test)]
 mod tests_random;
 #[cfg(test)]
 mod tests_rig;

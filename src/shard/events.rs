@@ -232,7 +232,8 @@ impl Shard {
     /// When this shard wants a turn if nothing happens before.
     pub fn next_wake(&self) -> Option<Mono> {
         let logs = self.log_timers.first().map(|(at, _)| *at);
-        let groups = self.coordinators.values().filter_map(|host| host.machine.next_wake()).min();
-        [logs, groups, Some(self.retain_at)].into_iter().flatten().min()
+        // Only what `wake` will act upon: a time that stays due would be another turn at once, for ever.
+        let retain_at = if self.is_stopping() { None } else { Some(self.retain_at) };
+        [logs, self.coordinators_next_wake(), retain_at].into_iter().flatten().min()
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
-use crate::base::time::Now;
+use crate::base::time::{Mono, Now};
 use crate::batch::build::BatchBuilder;
 use crate::batch::control::{self, ControlRecord, LeaderChange};
 use crate::batch::header::BatchHeader;
@@ -413,6 +413,11 @@ impl Shard {
         for (asker, answer) in host.released(high_watermark) {
             self.reply(asker, Reply::Group(answer));
         }
+    }
+
+    pub(super) fn coordinators_next_wake(&self) -> Option<Mono> {
+        let active = self.coordinators.values().filter(|host| host.phase == Phase::Active);
+        active.filter_map(|host| host.machine.next_wake()).min()
     }
 
     pub(super) fn coordinators_wake(&mut self, now: Now) {
