@@ -207,6 +207,11 @@ impl PartitionLog {
         self.phase == Phase::Ready
     }
 
+    /// Closed in order, or done with after a failure.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
     /// The partition's folder, relative to the data folder.
     pub fn dir(&self) -> &str {
         &self.dir

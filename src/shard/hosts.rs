@@ -229,7 +229,9 @@ impl Shard {
     fn controller_append(&mut self, append: ToAppend, now: Now) {
         let Some(controller) = &mut self.controller else { return };
         if append.records.is_empty() {
-            if let (Some(commander), Some(answer)) = (append.commander, append.answer) {
+            if let Some(append) = controller.follow(append)
+                && let (Some(commander), Some(answer)) = (append.commander, append.answer)
+            {
                 self.reply(commander, Reply::Control(answer));
             }
             return;
