@@ -51,6 +51,10 @@ impl Shard {
                 }
             }
             FolderEvent::Finished => self.finished(),
+            FolderEvent::NotFinished(reason) => {
+                self.take_offline(&reason, now);
+                self.finished();
+            }
             FolderEvent::Failed(reason) => {
                 if self.applied_end == 0 {
                     self.notices.push(Notice::StartFailed { reason });

@@ -102,7 +102,7 @@ impl Shard {
 
     pub(super) fn finished(&mut self) {
         self.stopped = true;
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
+        if !self.folder_offline && self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
             self.notices.push(super::Notice::StoppedClean);
         }
     }
