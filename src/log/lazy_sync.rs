@@ -64,7 +64,7 @@ impl PartitionLog {
 
     pub(super) fn lazy_sync_wake(&self) -> Option<Mono> {
         let Durability::PageCache { ms, .. } = self.config.durability else { return None };
-        // A new active segment is synced once its file is open; what was written to the one before is synced by its end.
+        // A new active segment is synced once its file is open; the end of the one before it syncs what lies there.
         if self.unsynced.in_flight || self.active().open_file().is_none() {
             return None;
         }

@@ -3,13 +3,6 @@
 use super::tests_rig::{Rig, batch, small_config};
 use super::types::*;
 
-/// Wakes a log that is due, as its core does once a turn.
-fn wake(rig: &mut Rig) {
-    assert!(rig.log.next_wake().is_some_and(|at| at <= rig.now.mono), "nothing is due");
-    rig.with(|log, now, out, events| log.wake(now, out, events));
-    assert!(rig.log.next_wake().is_none_or(|at| at > rig.now.mono), "due at once again");
-}
-
 fn write(rig: &mut Rig) {
     let timestamp = rig.now.wall_ms;
     let builder = batch(&mut rig.prng, 1, 9000, timestamp);
@@ -27,8 +20,6 @@ fn a_log_that_is_deleted_while_it_waits_for_room_forgets_that_it_waits() {
     }
     assert!(rig.events.contains(&LogEvent::NoSpace));
     rig.with(|log, _, out, _| log.delete(out));
-    // What it has to tell is due once.
-    wake(&mut rig);
     rig.advance(5000);
     assert_eq!(rig.log.next_wake(), None);
     rig.settle();
@@ -45,10 +36,12 @@ fn a_sync_that_is_due_waits_for_the_file_of_a_new_segment() {
         rig.settle();
     }
     assert_eq!(rig.segment_bases(), [0]);
+    assert!(rig.log.next_wake().is_some_and(|at| at <= rig.now.mono.plus_ms(100)), "a sync is to follow");
     // Begins a segment whose file is not open yet.
     write(&mut rig);
     rig.advance(200);
-    wake(&mut rig);
+    rig.with(|log, now, out, events| log.wake(now, out, events));
+    assert!(rig.log.next_wake().is_none_or(|at| at > rig.now.mono), "due at once again");
     rig.check_all();
     assert_eq!(rig.segment_bases(), [0, 10]);
     rig.advance(200);

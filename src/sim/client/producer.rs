@@ -1,8 +1,8 @@
 //! A producer as Kafka's own: batches in flight, retries in order, with idempotence or without.
 //!
 //! Each lane (partition) sends its batches in order. After an error it waits until everything in flight is answered and
-//! goes on with the first batch that is not acknowledged, which is what makes idempotence work. Questions of other kinds
-//! go behind its batches; sometimes it sends nothing more until all of them are answered.
+//! goes on with the first batch that is not acknowledged, which is what makes idempotence work. Questions of other
+//! kinds go behind its batches; sometimes it sends nothing more until all of them are answered.
 
 use std::collections::{BTreeMap, VecDeque};
 
