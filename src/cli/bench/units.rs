@@ -162,6 +162,7 @@ pub fn bytes(count: u64) -> String {
         _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
         _ if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
         _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
+        1..100 => format!("{count} B"),
         _ => format!("{} B", number(count as f64)),
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::payload::Keys;
 use super::units::{self, Rate, parse_bytes, parse_duration};
 use crate::batch::{Codec, HEADER_LEN};
+use crate::cli::output::count_of;
 
 /// What a Java producer buffers (buffer.memory), bytes: a closed loop keeps at most this much in flight.
 const BUFFER_BYTES: usize = 32 << 20;
@@ -215,14 +216,20 @@ impl Workload {
             Some(Rate::RequestsPerSecond(rate)) => format!(", {} requests/s", units::number(rate)),
             Some(Rate::BytesPerSecond(rate)) => format!(", {} MB/s", units::number(rate / 1e6)),
         };
-        let partitions = super::super::output::count_of(self.partitions.unsigned_abs().into(), "partition");
+        let partitions = count_of(self.partitions.unsigned_abs().into(), "partition");
+        let what = format!("{} with {client}, {partitions}", self.mode.name());
+        if self.mode == Mode::Consume && self.topic.is_some() {
+            return what;
+        }
+        let linger = match self.client {
+            ClientKind::Raw => String::new(),
+            ClientKind::Librdkafka => format!(", linger.ms={}", self.linger_ms),
+        };
         format!(
-            "{} with {client}, {} records, {partitions}, acks={}, batch.size={}, linger.ms={}, compression {}{rate}",
-            self.mode.name(),
+            "{what}, {} records, acks={}, batch.size={}{linger}, compression {}{rate}",
             units::bytes(self.record_bytes as u64),
             self.acks,
             units::bytes(self.batch_size as u64),
-            self.linger_ms,
             self.compression,
         )
     }
