@@ -95,7 +95,11 @@ fn every_verb_measures_a_node_and_cleans_up() {
         let outcome = &said[0]["result"]["outcome"];
         positive(&outcome["records"], name);
         positive(&outcome["seconds"], name);
-        assert_eq!((&outcome["failed"], &outcome["unanswered"]), (&Value::from(0), &Value::from(0)), "{name}: {outcome}");
+        assert_eq!(
+            (&outcome["failed"], &outcome["unanswered"]),
+            (&Value::from(0), &Value::from(0)),
+            "{name}: {outcome}"
+        );
         positive(&outcome["broker"]["resident_mb"], name);
         if name != "consume" {
             positive(&outcome["latency"]["p50_us"], name);
@@ -113,7 +117,8 @@ fn every_verb_measures_a_node_and_cleans_up() {
             assert!(folder.path().join(format!("{name}.{ending}")).is_file(), "{name}.{ending}");
         }
     }
-    let topics = finish(Command::new(env!("CARGO_BIN_EXE_kataract")).args(["--bootstrap", &node.address, "topic", "list"]));
+    let topics =
+        finish(Command::new(env!("CARGO_BIN_EXE_kataract")).args(["--bootstrap", &node.address, "topic", "list"]));
     let topics = String::from_utf8_lossy(&topics.stdout).into_owned();
     assert!(!topics.contains("kataract-bench-"), "topics are deleted: {topics}");
 }
@@ -133,9 +138,8 @@ fn a_matrix_goes_on_where_it_was_and_a_comparison_takes_turns() {
     assert_eq!(results(&matrix("1")), 4);
     assert_eq!(results(&matrix("1")), 0, "everything is there");
     assert_eq!(results(&matrix("2")), 4, "one more round");
-    let other = bench(
-        &[&["matrix", "--bootstrap", &node.address, "--name", "grid", "--vary", "acks=1"][..], &common].concat(),
-    );
+    let other =
+        bench(&[&["matrix", "--bootstrap", &node.address, "--name", "grid", "--vary", "acks=1"][..], &common].concat());
     assert!(String::from_utf8_lossy(&other.stderr).contains("another plan"), "{other:?}");
 
     let (first, second) = (format!("one={}", node.address), format!("two={}", node.address));
@@ -144,7 +148,10 @@ fn a_matrix_goes_on_where_it_was_and_a_comparison_takes_turns() {
     let order: Vec<&str> = said.iter().filter_map(|line| line["result"]["target"].as_str()).collect();
     assert_eq!(order, ["one", "two", "one", "two", "one", "two"]);
     let ratios = &said[6]["ratios"];
-    assert!(ratios[0]["figure"] == "MB/s" && ratios[0]["ratio"]["median"].as_f64().is_some_and(|r| r > 0.0), "{ratios}");
+    assert!(
+        ratios[0]["figure"] == "MB/s" && ratios[0]["ratio"]["median"].as_f64().is_some_and(|r| r > 0.0),
+        "{ratios}"
+    );
 
     let goal = ["produce", "--bootstrap", &node.address, "--raw", "--latency-goal", "p50=5s", "--name", "goal"];
     let said = lines(&[&goal[..], &common].concat());
@@ -214,7 +221,5 @@ fn browse(page: &Path, texts: &[&str], plots: usize) {
 fn browser() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&folders)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|path| path.is_file())
+    std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
 }

@@ -8,7 +8,6 @@ use super::outcome::{Figure, Spread};
 use super::report;
 use super::run::{Runner, Target};
 use super::store::{Entry, Session, Store, now_ms};
-use super::units;
 use crate::base::prng::Prng;
 use crate::cli::args::ClientArgs;
 use crate::cli::output::{Failure, Out};
@@ -94,9 +93,7 @@ pub fn run(client: &ClientArgs, args: &CompareArgs, out: &mut Out<'_>) -> Result
             out.json(&json!({"result": entry}))?;
         } else {
             let figures = [Figure::Megabytes, Figure::P50, Figure::P99, Figure::CpuPerGb];
-            let shown = figures.iter().filter_map(|one| Some((one.title(), one.of(&entry.outcome)?)));
-            let shown: Vec<String> = shown.map(|(title, value)| format!("{} {title}", units::number(value))).collect();
-            out.line(format_args!("{label}: {}", shown.join("  ")))?;
+            out.line(format_args!("{label}: {}", entry.outcome.phrases(&figures).join("  ")))?;
         }
         out.flush()?;
         store.add(entry)?;

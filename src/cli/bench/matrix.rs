@@ -10,7 +10,6 @@ use super::machine::Seen;
 use super::outcome::Figure;
 use super::run::{Runner, Target};
 use super::store::{Entry, Key, Session, Store, now_ms};
-use super::units;
 use super::workload::Workload;
 use super::{goal, report};
 use crate::base::prng::Prng;
@@ -159,11 +158,7 @@ fn tell(label: &str, entry: &Entry, out: &mut Out<'_>) -> Result<(), Failure> {
         return out.flush();
     }
     let figures = [Figure::Megabytes, Figure::Records, Figure::P50, Figure::P99, Figure::P999, Figure::CpuPerGb];
-    let shown = figures.iter().filter_map(|figure| {
-        let value = figure.of(&entry.outcome)?;
-        Some(format!("{} {}", units::number(value), figure.title()))
-    });
-    let shown = shown.collect::<Vec<_>>().join("  ");
+    let shown = entry.outcome.phrases(&figures).join("  ");
     let found = entry.found.as_ref().map(|found| format!("{}; ", goal::describe(found))).unwrap_or_default();
     out.line(format_args!("{label}: {found}{shown}"))?;
     out.flush()

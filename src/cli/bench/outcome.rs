@@ -88,6 +88,15 @@ impl Figure {
         }
     }
 
+    /// A value with its name and unit, as a part of a sentence.
+    pub fn phrase(self, value: f64) -> String {
+        let (value, title) = (units::number(value), self.title());
+        match title.strip_suffix(" ms") {
+            Some(percentile) => format!("{percentile} {value} ms"),
+            None => format!("{value} {title}"),
+        }
+    }
+
     /// None where a run has no such figure.
     pub fn of(self, outcome: &Outcome) -> Option<f64> {
         let cpu_us = outcome.broker.map(|usage| usage.cpu.total() * 1e6);
@@ -138,11 +147,14 @@ impl Spread {
 }
 
 impl Outcome {
+    /// Those of these figures that the run has.
+    pub fn phrases(&self, figures: &[Figure]) -> Vec<String> {
+        figures.iter().filter_map(|figure| Some(figure.phrase(figure.of(self)?))).collect()
+    }
+
     /// The lines that tell a run to people.
     pub fn lines(&self, workload: &Workload) -> Vec<(&'static str, String)> {
-        let figure =
-            |figure: Figure| figure.of(self).map(|value| format!("{} {}", units::number(value), figure.title()));
-        let list = |figures: &[Figure]| figures.iter().filter_map(|one| figure(*one)).collect::<Vec<_>>().join(", ");
+        let list = |figures: &[Figure]| self.phrases(figures).join(", ");
         let what = if workload.client == ClientKind::Raw { " of batches" } else { " of keys and values" };
         let mut rates = list(&[Figure::Megabytes, Figure::Requests, Figure::Records]);
         rates = rates.replacen("MB/s", &format!("MB/s{what}"), 1);

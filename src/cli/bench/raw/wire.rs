@@ -1,4 +1,4 @@
-//! The three messages of the raw client, written and read by hand: ApiVersions 0, Produce 7, Fetch 11.
+//! The few messages of the raw client, written and read by hand: ApiVersions 0, Produce 7, Fetch 11, CreateTopics 2.
 //!
 //! Answers come from whatever listens there: they are read with bounds, and what does not fit is an error.
 
@@ -172,6 +172,7 @@ pub fn fetch(topic: &str, positions: &[(i32, i64)], limits: FetchLimits) -> Vec<
 pub struct Fetched<'a> {
     pub partition: i32,
     pub error: i16,
+    pub high_watermark: i64,
     /// Whole batches, and perhaps the beginning of one more.
     pub records: &'a [u8],
 }
@@ -185,21 +186,22 @@ pub fn fetched(answer: &[u8]) -> io::Result<Vec<Fetched<'_>>> {
     input.i32()?;
     let mut all = Vec::new();
     if error != 0 {
-        all.push(Fetched { partition: -1, error, records: &[] });
+        all.push(Fetched { partition: -1, error, high_watermark: -1, records: &[] });
     }
     for _ in 0..input.length()? {
         input.skip_string()?;
         for _ in 0..input.length()? {
             let (partition, error) = (input.i32()?, input.i16()?);
-            // High watermark, last stable offset, log start.
-            input.take(24)?;
+            let high_watermark = i64::from_be_bytes(input.array()?);
+            // Last stable offset, log start.
+            input.take(16)?;
             for _ in 0..input.length()? {
                 input.take(16)?;
             }
             // Preferred replica.
             input.i32()?;
             let length = input.length()?;
-            all.push(Fetched { partition, error, records: input.take(length)? });
+            all.push(Fetched { partition, error, high_watermark, records: input.take(length)? });
         }
     }
     Ok(all)
@@ -226,6 +228,28 @@ pub fn contents(records: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<Conte
         Some(WalkEnd::Malformed) => Err(io::Error::other("an answer holds bytes that are no record batch")),
         _ => Ok(found),
     }
+}
+
+/// A CreateTopics 2 request with one copy of each partition.
+pub fn create_topic(topic: &str, partitions: i32) -> Vec<u8> {
+    let mut out = Out::begin((19, 2));
+    out.i32(1);
+    out.string(topic);
+    out.i32(partitions);
+    out.i16(1);
+    out.i32(0);
+    out.i32(0);
+    out.i32(PRODUCE_TIMEOUT_MS);
+    out.0.push(0);
+    out.finish(0)
+}
+
+/// The error of a CreateTopics 2 answer about one topic.
+pub fn created(answer: &[u8]) -> io::Result<i16> {
+    let mut input = In(answer);
+    input.take(12)?;
+    input.skip_string()?;
+    input.i16()
 }
 
 /// An ApiVersions request.

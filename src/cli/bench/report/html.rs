@@ -67,6 +67,7 @@ th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--line);text-align:righ
 th:first-child{text-align:left}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom}
 tbody th{font-weight:600}
+.wide td{white-space:pre}
 .facts td,.facts th{text-align:left}.facts th{white-space:nowrap}.facts td{overflow-wrap:anywhere}
 .bars{width:100%}.bars th{width:34%;overflow-wrap:anywhere}.bars td:nth-child(2){width:44%}.bars td:last-child{padding-right:0}
 .bars svg{display:block;width:100%;height:18px}

@@ -146,12 +146,14 @@ fn figures(series: &[Series<'_>]) -> String {
         .iter()
         .map(|one| {
             let mut row = vec![one.label.clone(), one.entries.len().to_string()];
-            let cell = |figure: &Figure| one.spread(*figure).map_or_else(|| "–".to_owned(), |spread| spread.text());
+            let cell = |figure: &Figure| {
+                one.spread(*figure).map_or_else(|| "–".to_owned(), |spread| spread.text().replacen(" (", "\n(", 1))
+            };
             row.extend(known.iter().map(cell));
             row
         })
         .collect();
-    section("All figures", "Medians and, in brackets, the range of the runs.", &table("figures", &titles, &rows))
+    section("All figures", "Medians and, in brackets, the range of the runs.", &table("figures wide", &titles, &rows))
 }
 
 fn settings(series: &[Series<'_>]) -> String {

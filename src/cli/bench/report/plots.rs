@@ -163,7 +163,7 @@ pub fn bars(series: &[Series<'_>], figure: Figure) -> String {
             "<tr><th scope=\"row\">{}</th><td><svg viewBox=\"0 0 100.5 18\" preserveAspectRatio=\"none\">{bar}</svg></td>\
              <td>{}</td></tr>",
             escape(&one.label),
-            escape(&format!("{} {}", spread.text(), figure.title()))
+            escape(&format!("{} {}", spread.text(), figure.title().trim_start_matches("broker CPU ")))
         ));
     }
     format!("<table class=\"bars\"><tbody>{rows}</tbody></table>")

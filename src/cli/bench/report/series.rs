@@ -62,7 +62,7 @@ pub fn of(stored: &[Stored]) -> Vec<Series<'_>> {
         }
         // Rounds go over the cells in changing orders; for people they stand as their axes are written.
         let rank = |series: &Series<'_>| -> Vec<usize> {
-            let values = |name: &str| axis_values(&one.entries, name);
+            let values = |name: &str| axis_values(one, name);
             series.axes.iter().map(|(name, value)| values(name).iter().position(|v| v == value).unwrap_or(0)).collect()
         };
         all[first..].sort_by_cached_key(rank);
@@ -74,14 +74,16 @@ pub fn of(stored: &[Stored]) -> Vec<Series<'_>> {
     all
 }
 
-/// The values of an axis, numbers by size (`16KiB` before `1MiB`), words in the order of the alphabet.
-pub fn axis_values(entries: &[Entry], name: &str) -> Vec<String> {
+/// The values of an axis in the order in which they were asked for; without a plan sorted.
+fn axis_values(stored: &Stored, name: &str) -> Vec<String> {
+    let planned = stored.sessions.first().map(|session| session.plan["axes"].clone()).unwrap_or_default();
+    let axes: Vec<matrix::Axis> = serde_json::from_value(planned).unwrap_or_default();
+    if let Some((_, values)) = axes.into_iter().find(|(axis, _)| axis == name) {
+        return values;
+    }
     let of = |entry: &Entry| entry.axes.iter().find(|(axis, _)| axis == name).map(|(_, value)| value.clone());
-    let mut values: Vec<String> = entries.iter().filter_map(of).collect();
-    values.sort_by(|a, b| {
-        let size = |text: &str| crate::cli::bench::units::parse_bytes(text).ok();
-        size(a).cmp(&size(b)).then_with(|| a.cmp(b))
-    });
+    let mut values: Vec<String> = stored.entries.iter().filter_map(of).collect();
+    values.sort();
     values.dedup();
     values
 }
@@ -139,6 +141,11 @@ mod tests {
         let series = of(&stored);
         let labels: Vec<&str> = series.iter().map(|one| one.label.as_str()).collect();
         assert_eq!(labels, ["batch.size=16KiB", "batch.size=1MiB"]);
+        let mut planned = stored.clone();
+        let mut session = crate::cli::bench::store::tests::session("");
+        session.plan = serde_json::json!({"axes": [["batch.size", ["1MiB", "16KiB"]]]});
+        planned[0].sessions.push(session);
+        assert_eq!(of(&planned)[0].label, "batch.size=1MiB", "as it was asked for");
         assert_eq!(series[0].spread(Figure::P99), Some(Spread { median: 0.02, low: 0.01, high: 0.03 }));
         assert_eq!(series[0].curve().last().map(|point| point.1), Some(20.0));
     }
