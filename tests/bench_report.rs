@@ -164,6 +164,37 @@ fn a_matrix_goes_on_where_it_was_and_a_comparison_takes_turns() {
 }
 
 #[test]
+fn ctrl_c_ends_a_run_and_keeps_what_was_measured() {
+    let Some(node) = Node::start_if_possible(Driver::Posix) else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kataract"))
+        .args(["bench", "produce", "--raw", "--warm-up", "0s", "--duration", "10m", "--name", "long"])
+        .args(["--bootstrap", &node.address, "--json", "--out"])
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the bench starts");
+    // The first line of progress: the run is on.
+    let mut progress = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut progress, &mut line).expect("a line of progress");
+    assert!(line.contains("MB/s"), "{line}");
+    let asked = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill(1)");
+    assert!(asked.success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut progress, &mut rest).expect("the end of the progress");
+    let output = child.wait_with_output().expect("the end of the bench");
+    assert!(output.status.code() == Some(1) && rest.contains("is kept"), "{output:?} {rest}");
+    let first = output.stdout.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let outcome = &serde_json::from_slice::<Value>(first).expect("a result")["result"]["outcome"];
+    assert_eq!(outcome["interrupted"], true, "{outcome}");
+    positive(&outcome["records"], "what was measured");
+    assert!(outcome["seconds"].as_f64().is_some_and(|seconds| seconds < 60.0), "{outcome}");
+    assert!(fs::read_to_string(folder.path().join("long.html")).is_ok_and(|page| page.contains("before its time")));
+}
+
+#[test]
 fn what_is_wrong_is_said_in_a_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().to_str().expect("a plain path");

@@ -1,5 +1,5 @@
-//! Shapes of load that budget.md speaks of, by a number of bytes, with the raw client of `kataract bench`: several brokers
-//! in turn, medians and ratios. `kataract bench compare` does the same by time and keeps the results.
+//! Shapes of load that budget.md speaks of, by a number of bytes, with the raw client of `kataract bench`: several
+//! brokers in turn, medians and ratios. `kataract bench compare` does the same by time and keeps the results.
 //!
 //! `cargo bench --bench load -- run --broker HOST:PORT[=PID] ...` measures one broker;
 //! `compare --broker NAME=HOST:PORT=PID --broker ...` several in turn, with medians and ratios.

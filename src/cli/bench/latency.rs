@@ -30,6 +30,7 @@ pub struct Latency {
     pub mean_us: f64,
     pub p50_us: f64,
     pub p90_us: f64,
+    pub p95_us: f64,
     pub p99_us: f64,
     pub p999_us: f64,
     pub p9999_us: f64,
@@ -56,6 +57,7 @@ impl Latency {
             mean_us: (histogram.mean() / 100.0).round() / 10.0,
             p50_us: at(0.5),
             p90_us: at(0.9),
+            p95_us: at(0.95),
             p99_us: at(0.99),
             p999_us: at(0.999),
             p9999_us: at(0.9999),
@@ -69,6 +71,7 @@ impl Latency {
         let fields = [
             (0.5, self.p50_us),
             (0.9, self.p90_us),
+            (0.95, self.p95_us),
             (0.99, self.p99_us),
             (0.999, self.p999_us),
             (0.9999, self.p9999_us),
@@ -114,7 +117,8 @@ mod tests {
         near(latency.p9999_us, 99_990.0);
         near(latency.max_us, 100_000.0);
         near(latency.at(0.99), latency.p99_us);
-        near(latency.at(0.95), 95_000.0 + 12.0);
+        near(latency.at(0.95), 95_000.0);
+        near(latency.at(0.96), 96_019.0);
         assert_eq!(latency.curve.len(), 51);
         assert!(latency.curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1));
     }

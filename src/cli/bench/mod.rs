@@ -114,5 +114,6 @@ fn single(client: &ClientArgs, args: &SingleArgs, mode: Mode, out: &mut Out<'_>)
         }
     }
     store.add(entry)?;
-    report::write_and_tell(&args.store.out, &[store.stored], out)
+    report::write_and_tell(&args.store.out, &[store.stored], out)?;
+    stopped(&runner, "what was measured until then is kept")
 }

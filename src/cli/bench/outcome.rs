@@ -201,6 +201,7 @@ pub mod tests {
             mean_us: p99_us / 3.0,
             p50_us: p99_us / 4.0,
             p90_us: p99_us / 2.0,
+            p95_us: p99_us / 1.5,
             p99_us,
             p999_us: p99_us * 2.0,
             p9999_us: p99_us * 3.0,

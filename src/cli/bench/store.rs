@@ -1,5 +1,5 @@
-//! Where results are kept: `NAME.jsonl`, one line a session (who ran what, on which machine) and one a result. Lines are
-//! only ever added, each in one write, so that a run that ends early keeps what it had.
+//! Where results are kept: `NAME.jsonl`, one line a session (who ran what, on which machine) and one a result. Lines
+//! are only ever added, each in one write, so that a run that ends early keeps what it had.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

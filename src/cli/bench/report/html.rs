@@ -69,7 +69,8 @@ thead th{color:var(--soft);font-weight:600;vertical-align:bottom}
 tbody th{font-weight:600}
 .wide td{white-space:pre}
 .facts td,.facts th{text-align:left}.facts th{white-space:nowrap}.facts td{overflow-wrap:anywhere}
-.bars{width:100%}.bars th{width:34%;overflow-wrap:anywhere}.bars td:nth-child(2){width:44%}.bars td:last-child{padding-right:0}
+.bars{width:100%}.bars th{width:34%;overflow-wrap:anywhere}.bars td:nth-child(2){width:44%}
+.bars td:last-child{padding-right:0}
 .bars svg{display:block;width:100%;height:18px}
 .heat th,.heat td{border:1px solid var(--line);padding:6px 10px;text-align:center}
 .heat th{text-align:left}.heat thead th{text-align:center}.heat thead th:first-child{text-align:left}

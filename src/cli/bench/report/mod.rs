@@ -40,7 +40,7 @@ pub fn write_and_tell(folder: &Path, stored: &[Stored], out: &mut Out<'_>) -> Re
     if out.is_json() {
         return out.json(&json!({"report": {"html": html, "json": json, "csv": csv}}));
     }
-    out.line(format_args!("report: {html} (also {json}, {csv})"))
+    out.line(format_args!("report: {html} (also .json, .csv)"))
 }
 
 /// Writes the report of one stored run under its name, of several under their names joined.

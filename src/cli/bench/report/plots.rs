@@ -129,7 +129,8 @@ fn dash(number: usize) -> &'static str {
 fn legend(series: &[&Series<'_>]) -> String {
     let entry = |(number, one): (usize, &&Series<'_>)| {
         format!(
-            "<li><svg viewBox=\"0 0 26 8\"><line class=\"curve s{}\"{} x1=\"0\" y1=\"4\" x2=\"26\" y2=\"4\"/></svg>{}</li>",
+            "<li><svg viewBox=\"0 0 26 8\"><line class=\"curve s{}\"{} x1=\"0\" y1=\"4\" x2=\"26\" y2=\"4\"/></svg>\
+             {}</li>",
             number % COLOURS,
             dash(number),
             escape(&one.label)
@@ -160,8 +161,8 @@ pub fn bars(series: &[Series<'_>], figure: Figure) -> String {
             }
         }
         rows.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td><svg viewBox=\"0 0 100.5 18\" preserveAspectRatio=\"none\">{bar}</svg></td>\
-             <td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th>\
+             <td><svg viewBox=\"0 0 100.5 18\" preserveAspectRatio=\"none\">{bar}</svg></td><td>{}</td></tr>",
             escape(&one.label),
             escape(&format!("{} {}", spread.text(), figure.title().trim_start_matches("broker CPU ")))
         ));
@@ -169,7 +170,8 @@ pub fn bars(series: &[Series<'_>], figure: Figure) -> String {
     format!("<table class=\"bars\"><tbody>{rows}</tbody></table>")
 }
 
-/// Throughput of each run against the median of its series, in the order of time: a host that slows down shows as a slope.
+/// Throughput of each run against the median of its series, in the order of time: a host that slows down shows as a
+/// slope.
 pub fn drift(series: &[Series<'_>]) -> String {
     let mut points = Vec::new();
     for (number, one) in series.iter().enumerate().filter(|(_, one)| one.entries.len() > 1) {
