@@ -127,7 +127,7 @@ pub fn client_batch(data: &[u8]) {
             let read = records::decode(&Bytes::copy_from_slice(&batch));
             let read = read.expect("a batch that was taken in is readable");
             assert_eq!(read.len() as i32, head.record_count, "records");
-            drop(ProducerStates::new().check(&head));
+            let _ = ProducerStates::new().check(&head);
         }
     }
 }
@@ -136,14 +136,14 @@ pub fn client_batch(data: &[u8]) {
 pub fn batch_records(data: &[u8]) {
     let (batches, _) = walk(data).fold((0, ()), |(count, ()), _| (count + 1, ()));
     assert!(batches <= data.len() / kataract::batch::HEADER_LEN);
-    drop(BatchHeader::parse(data));
+    let _ = BatchHeader::parse(data);
     let batch = Bytes::from(sealed(data));
     drop(records::decode(&batch));
-    drop(records::first_at_or_after(&batch, NOW.wall_ms));
-    drop(records::max_timestamp_offset(&batch));
+    let _ = records::first_at_or_after(&batch, NOW.wall_ms);
+    let _ = records::max_timestamp_offset(&batch);
     drop(control::parse(&batch));
-    drop(control::parse_end_txn(&batch));
-    drop(ProducerStates::new().replay(&batch));
+    let _ = control::parse_end_txn(&batch);
+    let _ = ProducerStates::new().replay(&batch);
 }
 
 /// A codec in the first byte, compressed bytes after it.
@@ -219,7 +219,7 @@ pub fn group_records(data: &[u8]) {
     while let [key_len, value_len, more @ ..] = rest {
         let (key, more) = more.split_at(more.len().min(usize::from(*key_len)));
         let (value, more) = more.split_at(more.len().min(usize::from(*value_len)));
-        drop(coordinator.replay(key, (*value_len != 255).then_some(value), NOW));
+        let _ = coordinator.replay(key, (*value_len != 255).then_some(value), NOW);
         rest = more;
     }
     coordinator.loaded(NOW);

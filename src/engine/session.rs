@@ -34,6 +34,8 @@ const HEADER_BYTES: usize = 64 * 1024;
 /// What a cold request may take while it is in work, in multiples of its frame: decoded, asked of the owners, gathered and
 /// encoded. The densest (a byte an element) take more, and are few because of it.
 const COLD_WEIGHT: usize = 256;
+/// Frames up to this size are not weighed and never wait for others that are: what ordinary clients ask, bytes.
+const UNWEIGHED_BYTES: usize = 2048;
 /// From this weight on a request waits while slow readers hold all the room there is for answers, bytes.
 const LARGE_WEIGHT: usize = 1 << 20;
 
@@ -90,7 +92,10 @@ struct Session {
 fn cold_weight(input: &[u8]) -> usize {
     match frame::api_key(input) {
         None | Some(key::PRODUCE | key::FETCH | key::JOIN_GROUP | key::SYNC_GROUP) => 0,
-        Some(_) => frame::announced_bytes(input).saturating_mul(COLD_WEIGHT),
+        Some(_) => match frame::announced_bytes(input) {
+            0..=UNWEIGHED_BYTES => 0,
+            bytes => bytes.saturating_mul(COLD_WEIGHT),
+        },
     }
 }
 
@@ -406,7 +411,7 @@ mod tests {
         let mut sessions = Sessions::new(SessionLimits {
             frame_bytes_max: 1 << 20,
             requests_per_connection: 8,
-            bytes_in_flight: 1 << 20,
+            bytes_in_flight: 4 << 20,
             bytes_out: 1 << 20,
             idle_ms: None,
             fetch_sessions: 0,
@@ -450,18 +455,18 @@ mod tests {
     #[test]
     fn small_requests_that_may_grow_are_taken_as_far_as_memory_goes_and_wait_for_those_before() {
         let mut sessions = sessions(40);
-        // 1,024 bytes count as 256 KiB: four fill the mebibyte, one more comes on top.
-        let taken = |sessions: &mut Sessions, key| (0..20).filter(|c| asks(sessions, *c, key, 1024).is_some()).count();
+        // 4,096 bytes count as 1 MiB: four fill what there is, one more comes on top.
+        let taken = |sessions: &mut Sessions, key| (0..20).filter(|c| asks(sessions, *c, key, 4096).is_some()).count();
         assert_eq!(taken(&mut sessions, key::DESCRIBE_GROUPS), 5);
-        assert_eq!(asks(&mut sessions, 20, key::PRODUCE, 1024), Some(0), "records are counted by their bytes");
-        assert_eq!(asks(&mut sessions, 21, key::JOIN_GROUP, 1024), Some(0), "members may wait for long");
-        assert_eq!(asks(&mut sessions, 22, key::HEARTBEAT, 64), None);
+        assert_eq!(asks(&mut sessions, 20, key::PRODUCE, 4096), Some(0), "records are counted by their bytes");
+        assert_eq!(asks(&mut sessions, 21, key::JOIN_GROUP, 4096), Some(0), "members may wait for long");
+        assert_eq!(asks(&mut sessions, 22, key::HEARTBEAT, 64), Some(0), "ordinary clients wait for nobody");
         assert!(sessions.take_fed().is_empty());
         (0..2).for_each(|conn| answered(&mut sessions, conn));
         assert!(sessions.take_fed().is_empty(), "more than half is in work");
         answered(&mut sessions, 2);
         let fed = sessions.take_fed();
-        assert_eq!(fed.len(), 16);
+        assert_eq!(fed.len(), 15);
         let taken = fed.into_iter().filter(|conn| sessions.next_request(*conn, NOW).is_some()).count();
         assert_eq!(taken, 3);
         // What a closed connection had in work is given back too.
