@@ -144,6 +144,8 @@ impl PartitionLog {
                 self.epochs_are_written(now, out);
                 if self.phase == Phase::Closing || !self.config.writes_wait_for_flush {
                     self.pump_writes(now, out);
+                } else {
+                    self.retry_round(now, out);
                 }
                 self.pump_finish(now, out);
                 self.pump_checkpoint(out);

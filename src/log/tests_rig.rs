@@ -171,7 +171,11 @@ impl Rig {
 
     /// Until nothing is in flight and nothing is due.
     pub fn settle(&mut self) {
-        while self.step() {}
+        let mut steps = 0;
+        while self.step() {
+            steps += 1;
+            assert!(steps < 100_000, "something is due for ever");
+        }
     }
 
     pub fn advance(&mut self, ms: u64) {

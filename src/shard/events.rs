@@ -158,12 +158,11 @@ impl Shard {
 
     /// Timers: retention, the logs' own, the coordinators'.
     pub fn wake(&mut self, now: Now) {
-        while let Some(&(at, key)) = self.log_timers.first()
-            && at <= now.mono
-        {
-            self.log_timers.pop_first();
-            if let Some(partition) = self.partitions.get_mut(key) {
-                partition.wake_at = None;
+        // Each log once a turn, even one that is due again at once: a turn's work is bounded.
+        let due: Vec<Key> = self.log_timers.range(..=(now.mono, Key::MAX)).map(|(_, key)| *key).collect();
+        for key in due {
+            if let Some(at) = self.partitions.get_mut(key).and_then(|partition| partition.wake_at.take()) {
+                self.log_timers.remove(&(at, key));
             }
             self.with_log(key, now, |log, now, out, events| log.wake(now, out, events));
             self.mark_dirty(key);
