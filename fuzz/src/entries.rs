@@ -100,7 +100,7 @@ pub fn cold_request(data: &[u8]) {
 /// With its length, magic and CRC made right by two of three inputs: what lies behind them is reached.
 fn sealed(data: &[u8]) -> Vec<u8> {
     let mut batch = data.to_vec();
-    if batch.len() >= kataract::batch::HEADER_LEN && batch[0] % 3 > 0 {
+    if batch.len() >= kataract::batch::HEADER_LEN && !batch[0].is_multiple_of(3) {
         batch[0] = 0;
         let length = (batch.len() - 12) as u32;
         batch[8..12].copy_from_slice(&length.to_be_bytes());

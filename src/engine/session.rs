@@ -3,10 +3,11 @@
 //! What keeps a client within bounds: Produce requests are taken ahead, at most
 //! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is answered
 //! (as Kafka does with all), since a small request may have a large answer. At most [`SessionLimits::bytes_in_flight`]
-//! bytes of frames are in work or arriving over the core (`room.rs`); a small cold request may decode into, ask for and
-//! answer with many times its bytes, so these are also counted by [`COLD_WEIGHT`]. What waits for slow readers is held to
-//! [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one before, fetches
-//! answer with as little as they may, and a reader that has stopped is closed. At a limit the connection is not read
+//! bytes of frames are in work or arriving over the core (`room.rs`); a cold request above [`UNWEIGHED_BYTES`] may decode
+//! into, ask for and answer with many times its bytes, so these are also counted by [`COLD_WEIGHT`]. What waits for slow
+//! readers is held to [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one
+//! before, large requests wait, fetches answer with as little as they may, and a reader that has stopped is closed. At a
+//! limit the connection is not read
 //! any more: the socket fills, and TCP tells the client.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,8 +32,8 @@ const SEND_MS_MAX: u64 = 30_000;
 /// What a header may add to the body of a request, bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 
-/// What a cold request may take while it is in work, in multiples of its frame: decoded, asked of the owners, gathered and
-/// encoded. The densest (a byte an element) take more, and are few because of it.
+/// What a cold request may take while it is in work, in multiples of its frame: decoded, asked of the owners, gathered
+/// and encoded. The densest (a byte an element) take more, and are few because of it.
 const COLD_WEIGHT: usize = 256;
 /// Frames up to this size are not weighed and never wait for others that are: what ordinary clients ask, bytes.
 const UNWEIGHED_BYTES: usize = 2048;

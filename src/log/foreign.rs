@@ -1,4 +1,5 @@
-//! Doors for those who feed foreign bytes to decoders that only a log uses: `fuzz/` and `tests/hostile`. Not in a release.
+//! Doors for those who feed foreign bytes to decoders that only a log uses: `fuzz/` and `tests/hostile`. Not in a
+//! release.
 
 use bytes::Bytes;
 
