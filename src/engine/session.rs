@@ -1,14 +1,14 @@
 //! The connections of one core: bytes in become frames in order, answers go out in the order of the requests.
 //!
 //! What keeps a client within bounds: Produce requests are taken ahead, at most
-//! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is answered
-//! (as Kafka does with all), since a small request may have a large answer. At most [`SessionLimits::bytes_in_flight`]
-//! bytes of frames are in work or arriving over the core (`room.rs`); a cold request above [`UNWEIGHED_BYTES`] may decode
-//! into, ask for and answer with many times its bytes, so these are also counted by [`COLD_WEIGHT`]. What waits for slow
-//! readers is held to [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one
-//! before, large requests wait, fetches answer with as little as they may, and a reader that has stopped is closed. At a
-//! limit the connection is not read
-//! any more: the socket fills, and TCP tells the client.
+//! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is
+//! answered (as Kafka does with all), since a small request may have a large answer. At most
+//! [`SessionLimits::bytes_in_flight`] bytes of frames are in work or arriving over the core (`room.rs`); a cold
+//! request above [`UNWEIGHED_BYTES`] may decode into, ask for and answer with many times its bytes, so these are also
+//! counted by [`COLD_WEIGHT`]. What waits for slow readers is held to [`SessionLimits::bytes_out`]: beyond it a
+//! connection gets its next answer when it has read the one before, large requests wait, fetches answer with as little
+//! as they may, and a reader that has stopped is closed. At a limit the connection is not read any more: the socket
+//! fills, and TCP tells the client.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
