@@ -45,6 +45,8 @@ mod types;
 
 pub mod checkpoint;
 pub mod epochs;
+#[cfg(any(test, feature = "sim"))]
+pub mod foreign;
 pub mod producers;
 
 #[cfg(test)]
