@@ -6,9 +6,10 @@ use kataract::sim::mutation::Mutation;
 use kataract::sim::run::{Options, run};
 
 /// Seeds of the general mode that once had a finding.
-const SEEDS: [u64; 40] = [
-    4, 7, 10, 12, 14, 20, 27, 40, 42, 46, 50, 53, 57, 60, 65, 79, 88, 96, 98, 355, 665, 854, 856, 858, 892, 971, 1258,
-    1272, 1321, 1412, 1639, 1698, 1737, 1893, 2188, 2202, 2308, 2327, 2329, 246752357,
+const SEEDS: [u64; 60] = [
+    4, 7, 10, 12, 13, 14, 20, 27, 40, 42, 46, 50, 53, 57, 60, 65, 79, 88, 96, 98, 161, 185, 215, 355, 665, 854, 856,
+    858, 892, 971, 1130, 1177, 1258, 1272, 1321, 1412, 1639, 1698, 1737, 1893, 2188, 2202, 2308, 2327, 2329, 3374,
+    4768, 5148, 6066, 6470, 8419, 8759, 8974, 9003, 9135, 9196, 9707, 1004209, 1008929, 246752357,
 ];
 
 /// Seeds of small runs whose every write is cut in each test run.
@@ -81,4 +82,19 @@ fn forgetting_the_producer_snapshot_is_caught() {
 #[test]
 fn answering_out_of_order_is_caught() {
     is_caught(Mutation::SwapAnswers);
+}
+
+#[test]
+fn answering_before_the_journal_is_synced_is_caught() {
+    is_caught(Mutation::JournalBeforeSync);
+}
+
+#[test]
+fn reusing_a_journal_block_before_its_segments_are_synced_is_caught() {
+    is_caught(Mutation::JournalReuse);
+}
+
+#[test]
+fn skipping_the_journal_at_recovery_is_caught() {
+    is_caught(Mutation::JournalSkipped);
 }

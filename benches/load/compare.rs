@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Broker, Plan, Step};
-use crate::process::{self, Cpu};
-use crate::{consume, produce};
+use crate::produce;
+use kataract::cli::bench::process::{self, Cpu};
 
 /// One run of one broker.
 #[derive(Clone, Copy, Debug)]
@@ -60,22 +60,23 @@ pub fn run(plan: &Plan) -> Result<(), String> {
 fn produce_once(plan: &Plan, step: &Step, broker: &Broker, topic: &str) -> std::io::Result<Run> {
     produce::make_topic(broker.address, topic, plan.partitions)?;
     let before = broker.pid.and_then(process::cpu);
-    let sent = produce::run(broker.address, topic, plan.partitions, &step.shape, plan.acks, step.bytes)?;
-    let at = |part: usize| sent.latencies.get(sent.latencies.len() * part / 100).copied().unwrap_or_default();
+    let sent = produce::produce(broker.address, topic, plan.partitions, &step.shape, plan.acks, step.bytes)?;
+    let at = |quantile: f64| Duration::from_nanos(sent.tally.total.value_at_quantile(quantile));
     Ok(Run {
-        bytes: sent.bytes,
-        requests: sent.requests,
+        bytes: sent.tally.counted.bytes,
+        requests: sent.tally.counted.requests,
         seconds: sent.seconds,
-        p50: at(50),
-        p99: at(99),
+        p50: at(0.5),
+        p99: at(0.99),
         ..used(broker, before)
     })
 }
 
 fn fetch_once(plan: &Plan, broker: &Broker, topic: &str) -> std::io::Result<Run> {
     let before = broker.pid.and_then(process::cpu);
-    let read = consume::run(broker.address, topic, plan.partitions)?;
-    Ok(Run { bytes: read.bytes, requests: read.requests, seconds: read.seconds, ..used(broker, before) })
+    let read = produce::consume(broker.address, topic, plan.partitions)?;
+    let (bytes, requests) = (read.tally.counted.bytes, read.tally.counted.requests);
+    Ok(Run { bytes, requests, seconds: read.seconds, ..used(broker, before) })
 }
 
 fn used(broker: &Broker, before: Option<Cpu>) -> Run {

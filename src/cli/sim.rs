@@ -34,7 +34,8 @@ pub enum SimVerb {
         /// Only the run that is cut at this write
         #[arg(long, requires = "every_write", value_name = "WRITE")]
         cut: Option<u64>,
-        /// A deliberate mistake that must be found: ack-before-sync, skip-crc, forget-snapshots, swap-answers
+        /// A deliberate mistake that must be found: ack-before-sync, skip-crc, forget-snapshots, swap-answers,
+        /// journal-before-sync, journal-reuse, journal-skipped
         #[arg(long, value_parser = parse_mutation)]
         mutation: Option<Mutation>,
         /// Go on after a finding and count them

@@ -121,13 +121,15 @@ impl PartitionLog {
         if !self.late_events.is_empty() {
             return Some(self.clock.mono);
         }
+        // Only what the phase will act upon: a time that stays due would wake the log for ever.
+        let (serves, writes) = (self.phase == Phase::Ready, matches!(self.phase, Phase::Ready | Phase::Closing));
         let times = [
             self.retry_at,
-            self.round_wake(),
-            self.epochs_file.retry_at,
-            self.lazy_sync_wake(),
-            self.doom_wake(),
-            self.idle_at.filter(|_| self.phase == Phase::Ready),
+            self.round_wake().filter(|_| writes),
+            self.epochs_file.retry_at.filter(|_| writes),
+            if serves { self.lazy_sync_wake() } else { None },
+            self.doom_wake().filter(|_| serves),
+            self.idle_at.filter(|_| serves),
         ];
         times.into_iter().fold(None, sooner)
     }
@@ -146,6 +148,8 @@ impl PartitionLog {
                 let waits = self.config.writes_wait_for_flush && !self.write_back_asked && !behind;
                 if self.phase == Phase::Closing || !waits {
                     self.pump_writes(now, out);
+                } else {
+                    self.retry_round(now, out);
                 }
                 self.pump_finish(now, out);
                 self.pump_checkpoint(out);

@@ -75,7 +75,8 @@ impl Shard {
             return;
         }
         // A core that does not have the picture yet does not know its logs: the checkpoint files are left as they are.
-        let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.ready);
+        // A log that was read to its end only after the stop had begun is not closed, and the files cannot name it.
+        let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.log.is_closed());
         // The segments of closed logs have everything; of others the journal may have more.
         if clean && !self.journal.close(&mut self.desk) {
             return;
@@ -107,7 +108,7 @@ impl Shard {
 
     pub(super) fn finished(&mut self) {
         self.stopped = true;
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
+        if !self.folder_offline && self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
             self.notices.push(super::Notice::StoppedClean);
         }
     }

@@ -22,6 +22,7 @@ pub struct NodePlan {
     files_max: u32,
     tail_cache_bytes: u64,
     journal_lag_bytes: u64,
+    in_work: (usize, usize, usize),
 }
 
 impl NodePlan {
@@ -32,8 +33,8 @@ impl NodePlan {
         let values: BTreeMap<String, String> = fixed.into_iter().chain(swarm.broker_configs.iter().cloned()).collect();
         let settings = BrokerSettings::from_values(values).map_err(|errors| format!("{errors:?}"))?;
         let (cores, files_max, tail_cache_bytes) = (swarm.cores, swarm.files_max, swarm.tail_cache_bytes);
-        let journal_lag_bytes = swarm.journal_lag_bytes;
-        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes, journal_lag_bytes })
+        let (journal_lag_bytes, in_work) = (swarm.journal_lag_bytes, swarm.in_work);
+        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes, journal_lag_bytes, in_work })
     }
 
     /// The engines of one life.
@@ -65,9 +66,9 @@ impl NodePlan {
             };
             let limits = SessionLimits {
                 frame_bytes_max: 1 << 20,
-                requests_per_connection: 8,
-                bytes_in_flight: 4 << 20,
-                bytes_out: 8 << 20,
+                requests_per_connection: self.in_work.0,
+                bytes_in_flight: self.in_work.1,
+                bytes_out: self.in_work.2,
                 idle_ms: self.settings.connections_idle_max_ms,
                 fetch_sessions: 10,
             };
