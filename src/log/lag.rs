@@ -17,6 +17,7 @@
 
 use crate::base::time::Now;
 
+use super::journal::codec::PieceHead;
 use super::read::{Kind, Verdict};
 use super::segment::block_ceil;
 use super::types::{Durability, LogEvent, LogOut, ReadData};
@@ -55,9 +56,12 @@ impl PartitionLog {
         })
     }
 
-    /// The bytes of an offer.
-    pub fn offered_bytes(&self, offer: &JournalOffer) -> &[u8] {
-        self.writer.open_bytes(offer.position, offer.len)
+    /// The bytes of an offer and whose they are, to be put into an entry: from here on a replay may bring them back.
+    pub fn journal_piece(&mut self, offer: &JournalOffer) -> (PieceHead<'_>, &[u8]) {
+        self.was_journaled = true;
+        let (topic_id, dir) = (self.topic_id, self.dir.as_str());
+        let head = PieceHead { topic_id, dir, segment: offer.segment, position: offer.position };
+        (head, self.writer.open_bytes(offer.position, offer.len))
     }
 
     /// The entry with the offer is on stable storage.
@@ -72,7 +76,6 @@ impl PartitionLog {
         segment.durable += offer.len as u64;
         self.durable_offset = offer.end_offset;
         self.writer.pending_bytes -= offer.len as u64;
-        self.was_journaled = true;
         events.push(LogEvent::Durable(self.durable_offset));
         if self.active().base == offer.segment {
             self.fill_ahead(offer.segment, out);

@@ -59,6 +59,8 @@ mod tests_disk;
 #[cfg(test)]
 mod tests_due;
 #[cfg(test)]
+mod tests_journal;
+#[cfg(test)]
 mod tests_random;
 #[cfg(test)]
 mod tests_rig;

@@ -369,10 +369,8 @@ impl Shard {
             let Some(partition) = self.partitions.get_mut(*key) else { continue };
             partition.dirty = false;
             partition.share.pieces.push_back((mark.sequence, offer.end_offset));
-            let log = &partition.log;
-            let (topic_id, dir) = (log.topic_id(), log.dir());
-            let head = PieceHead { topic_id, dir, segment: offer.segment, position: offer.position };
-            builder.push(&head, log.offered_bytes(offer));
+            let (head, batches) = partition.log.journal_piece(offer);
+            builder.push(&head, batches);
         }
         self.journal.entry_in_flight = true;
         self.journal.all_asked = false;
