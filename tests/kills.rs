@@ -131,7 +131,8 @@ struct Trial {
 
 impl Trial {
     fn start(driver: Driver, seed: u64) -> Trial {
-        let mut node = Node::new(driver, &[]);
+        // Some turns go through the journal, some do not.
+        let mut node = Node::new(driver, &["kataract.journal.partitions=2"]);
         node.start();
         create_topic(&node.address, "steady", 6, &[]);
         create_topic(&node.address, "rolling", 2, &[("segment.bytes", "1048576")]);

@@ -1,7 +1,9 @@
 //! Many partitions: made, written, stopped, killed, started again; how long that takes and what it costs.
 
-use std::env;
 use std::time::Instant;
+use std::{env, fs};
+
+use kataract::log::journal::file_name;
 
 use crate::ledger::Ledger;
 use crate::node::{Driver, Node};
@@ -18,12 +20,48 @@ fn many_partitions_come_back_after_a_stop_and_a_kill_on_posix() {
     many(Driver::Posix);
 }
 
+#[test]
+fn what_only_the_journals_have_survives_a_kill_and_another_number_of_cores() {
+    const COUNT: i32 = 12;
+    let mut node = Node::new(Driver::Posix, &["kataract.journal.partitions=1", "kataract.cores=2"]);
+    let serves = |node: &Node| Wire::connect(&node.address)?.serves(&[("many", COUNT)]);
+    node.start();
+    create_topic(&node.address, "many", COUNT, &[]);
+    node.until(serves);
+    let mut ledger = Ledger::new("many", COUNT, 100);
+    for (cores, killed) in [("1", true), ("2", true), ("1", false), ("2", true)] {
+        for _ in 0..5 {
+            write(&mut ledger, &node, COUNT);
+        }
+        let held: Vec<bool> = (0..2).map(|core| holds_something(&node, core)).collect();
+        assert!(held.contains(&true), "no journal was used\n{}", node.log_tail());
+        if killed {
+            node.kill();
+        } else {
+            node.stop();
+            assert!(!holds_something(&node, 0) && !holds_something(&node, 1), "a clean stop left a journal");
+        }
+        node.set("kataract.cores", cores);
+        node.spawn();
+        node.until(serves);
+        verify(&ledger, &node);
+        let left = node.data().join(file_name(1)).exists();
+        assert!(!left || cores == "2", "a core that is no more has a journal");
+    }
+}
+
+/// Whether a start would look for entries in the journal of a core.
+fn holds_something(node: &Node, core: u16) -> bool {
+    let content = fs::read(node.data().join(file_name(core))).unwrap_or_default();
+    content.iter().take(8192).any(|byte| *byte != 0)
+}
+
 fn many(driver: Driver) {
     if !driver.is_possible() {
         return;
     }
     let count = env::var("KATARACT_PARTITIONS").map_or(100, |text| text.parse().expect("a number of partitions"));
-    let mut node = Node::new(driver, &[]);
+    let mut node = Node::new(driver, &["kataract.journal.partitions=1"]);
     node.start();
     let begun = Instant::now();
     create_topic(&node.address, "many", count, &[]);

@@ -99,6 +99,12 @@ impl Node {
         self
     }
 
+    /// Another value of a setting, or the first, from the next start on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.retain(|setting| setting.split('=').next() != Some(key));
+        self.settings.push(format!("{key}={value}"));
+    }
+
     pub fn data(&self) -> &Path {
         &self.data
     }
