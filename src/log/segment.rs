@@ -5,8 +5,8 @@
 //!   in the file      | only in the    | appended, not | zeros written   | maybe more zeros of a
 //!                    | journal so far | yet durable   | ahead of us     | fill in flight
 //! ```
-//! Invariants: synced ≤ written ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that grows; a
-//! rolled segment never changes again; a segment is closed and removed only while nobody reads it.
+//! Invariants: synced ≤ written ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that
+//! grows; a rolled segment never changes again; a segment is closed and removed only while nobody reads it.
 
 use crate::base::limits::BLOCK;
 use crate::base::time::{Mono, WallMs};

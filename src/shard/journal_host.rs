@@ -24,7 +24,7 @@ use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, O
 use super::io::DiskDesk;
 use super::{Shard, ShardConfig};
 
-/// A log with more than this to write goes directly: its bytes are worth a write of their own, and are not copied twice.
+/// A log with more than this to write goes directly: its bytes are worth a write of their own, not a second copy.
 const PIECE_BYTES_MAX: usize = 16 << 10;
 /// A log that lags this much behind the journal gets its segment written, bytes.
 const LAG_BYTES_MAX: u64 = 48 << 10;

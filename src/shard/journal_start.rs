@@ -2,7 +2,8 @@
 //! segments, then emptied; journals of cores that are no more are removed. Lives on core 0, sees the whole node.
 //!
 //! ```text
-//!   Open ─► Head ─► Read … ─► for each segment: Metadata ─► Segment ─► Writes ─► Sync ─► Leave ─► Empty ─► Close ─► next
+//!   Open ─► Head ─► Read … ─► for each segment: Metadata ─► Segment ─► Writes ─► Sync ─► Leave
+//!        ─► Empty ─► Close ─► next
 //! ```
 //! A crash anywhere in between leaves a journal that is written again: no log has been changed by anything else. Bytes
 //! go where they lay, never behind the end of the file, and only into a segment that is there in a folder that is the

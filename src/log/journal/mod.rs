@@ -2,7 +2,8 @@
 //!
 //! `JOURNAL.md` beside the log's format page has the bytes and the invariants. Here are the decisions, without a system
 //! call: [`codec`] (the bytes), [`ring`] (where the next entry goes, when its space is free again), [`replay`] (what a
-//! start makes of a journal that a crash left). The shard hosts them (`shard/journal_host.rs`, `shard/journal_start.rs`).
+//! start makes of a journal that a crash left). The shard hosts them (`shard/journal_host.rs`,
+//! `shard/journal_start.rs`).
 
 pub mod codec;
 pub mod replay;

@@ -74,14 +74,14 @@ impl Walk {
             return None;
         }
         if self.at.position >= self.file_len {
-            return self.from_the_start();
+            return self.next_lap();
         }
         let len = PIECE.min(self.file_len - self.at.position).next_multiple_of(BLOCK as u64);
         Some((self.at.position, len as u32))
     }
 
     /// The entry is not behind the one before it: then it is at the start of the data, or nowhere.
-    fn from_the_start(&mut self) -> Option<(u64, u32)> {
+    fn next_lap(&mut self) -> Option<(u64, u32)> {
         if self.at.position == DATA_START || self.file_len <= DATA_START {
             self.done = true;
             return None;
