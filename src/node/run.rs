@@ -53,7 +53,7 @@ pub struct Started {
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
     let folder = DataDir::open(&config.data_dir, config.node_id()).map_err(|error| error.to_string())?;
-    let settings = config.settings.clone();
+    let mut settings = config.settings.clone();
     let requested = match config.driver {
         Driver::Auto => Requested::Auto,
         Driver::Uring => Requested::Uring,
@@ -63,6 +63,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
+    settings.partitions_max.get_or_insert(plan.partitions);
     let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
@@ -209,6 +210,7 @@ impl Seats {
             seed: seed ^ (u64::from(core.0) << 32),
             files_max,
             tail_cache_bytes: self.plan.tail_cache,
+            member_bytes_max: self.plan.members as usize,
         };
         let limits = SessionLimits {
             frame_bytes_max: self.settings.socket_request_max_bytes,
