@@ -58,6 +58,7 @@ impl Rig {
             files_max: 1000,
             tail_cache_bytes: 64 << 20,
             journal: JournalConfig { bytes: 64 << 20, logs_min: 4, lag_bytes: 32 << 20 },
+            member_bytes_max: 16 << 20,
         };
         let limits = SessionLimits {
             frame_bytes_max: 100 << 20,

@@ -49,6 +49,7 @@ impl Rig {
             files_max: 100,
             tail_cache_bytes: 1 << 20,
             journal: JournalConfig { bytes: 0, logs_min: 4, lag_bytes: 0 },
+            member_bytes_max: 16 << 20,
         };
         let limits = SessionLimits {
             frame_bytes_max: 1 << 20,

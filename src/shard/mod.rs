@@ -134,6 +134,8 @@ pub struct ShardConfig {
     /// Bytes of recently written data kept in memory for readers.
     pub tail_cache_bytes: u64,
     pub journal: JournalConfig,
+    /// Bytes that the members of groups may make this core hold.
+    pub member_bytes_max: usize,
 }
 
 /// The state one core owns. Exists on every core; sees that core's partitions and a copy of the cluster's picture.

@@ -63,6 +63,7 @@ impl NodePlan {
                     logs_min: self.settings.journal_partitions as usize,
                     lag_bytes: self.journal_lag_bytes,
                 },
+                member_bytes_max: 16 << 20,
             };
             let limits = SessionLimits {
                 frame_bytes_max: 1 << 20,

@@ -91,6 +91,8 @@ pub struct BrokerSettings {
     pub journal_bytes: u64,
     /// Partitions a turn touches at least when it goes through the journal.
     pub journal_partitions: u64,
+    /// `None`: not said; the node fills in what its memory has room for.
+    pub partitions_max: Option<u64>,
     pub durability: Durability,
 }
 
@@ -370,6 +372,7 @@ impl BrokerSettings {
             memory_bytes: r.chosen("kataract.memory.bytes"),
             journal_bytes: r.number("kataract.journal.bytes"),
             journal_partitions: r.number("kataract.journal.partitions"),
+            partitions_max: r.chosen("kataract.partitions.max"),
             durability: match r.text("kataract.log.durability").as_str() {
                 "page-cache" => Durability::PageCache,
                 _ => Durability::Stable,
