@@ -8,8 +8,8 @@
 //! ```
 //! A host offers the journal what a turn appended ([`PartitionLog::journal_offer`]) and says when the entry is on
 //! stable storage ([`PartitionLog::journaled`]); the chunk stays open and fills on. The segment gets the bytes in one
-//! large write later: when the host asks ([`PartitionLog::write_back`]), with the next write that goes the direct way, at a
-//! roll and at a close. Until then they are served from the open chunk.
+//! large write later: when the host asks ([`PartitionLog::write_back`]), with the next write that goes the direct way,
+//! at a roll and at a close. Until then they are served from the open chunk.
 //!
 //! Nothing is offered unless a replay of it would find its place: the segment's file is there and holds written blocks
 //! to the end of the offer, and `leader-epoch-checkpoint` knows the epoch. Nothing is offered, either, that would be
