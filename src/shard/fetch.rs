@@ -1,12 +1,13 @@
-//! The fetch path on the owner's core: bounds, then the log, one partition after the other within the byte limit; and
+//! The fetch path on the owner's core: bounds, then the log, all partitions at once as far as the byte limit goes; and
 //! the watchers that wait for news.
 //!
-//! A fetch job goes through its items in the order of the request, because what is left of the byte limit for an item
-//! is known only when the ones before it were read. An item whose data is in memory costs no turn.
+//! A fetch job goes through its items in the order of the request. An item whose data is in memory costs no turn; one
+//! that needs the disk takes its share of the byte limit along and the job goes on with the next, so that the disk has
+//! many reads to do at once. Only when nothing is left of the limit do later items wait for what the reads in flight
+//! give back of it.
 
 use crate::base::ids::CoreId;
 use crate::base::slots::Key;
-use crate::base::time::Now;
 use crate::log::{ReadData, ReadError, ReadId, ReadOutcome};
 use crate::replica::leader::EpochMismatch;
 
@@ -19,11 +20,24 @@ use super::reads::ReadFor;
 #[derive(Debug)]
 pub struct FetchJob {
     asker: (CoreId, AskKey),
-    items: Vec<FetchItem>,
+    items: Vec<Item>,
     next: usize,
+    /// What is left of the limit, less what the reads in flight may bring.
     bytes_left: u32,
+    /// Some item has data, so that no other may go beyond the limit.
     found_any: bool,
-    done: Vec<FetchDone>,
+    /// Reads that the disk has not answered.
+    in_flight: usize,
+    /// The first item that had data, but none that fits, while another read might still bring some.
+    starved: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Item {
+    wanted: FetchItem,
+    /// Its share of the limit while it is read.
+    share: u32,
+    result: Option<Result<Fetched, PartitionError>>,
 }
 
 /// Someone wants to be told once when one of several partitions has news.
@@ -40,51 +54,69 @@ struct Bounds {
 }
 
 impl Shard {
-    pub(super) fn fetch(&mut self, from: CoreId, key: AskKey, ask: FetchAsk, now: Now) {
+    pub(super) fn fetch(&mut self, from: CoreId, key: AskKey, ask: FetchAsk) {
+        let item = |wanted| Item { wanted, share: 0, result: None };
         let job = self.fetch_jobs.insert(FetchJob {
             asker: (from, key),
-            done: Vec::with_capacity(ask.items.len()),
-            items: ask.items,
+            items: ask.items.into_iter().map(item).collect(),
             next: 0,
             bytes_left: ask.max_bytes,
             found_any: false,
+            in_flight: 0,
+            starved: None,
         });
-        self.fetch_progress(job, now);
+        self.fetch_progress(job);
     }
 
-    /// Reads on until an item needs the disk or all are done.
-    fn fetch_progress(&mut self, job: Key, now: Now) {
-        while let Some(work) = self.fetch_jobs.get(job) {
-            let Some(item) = work.items.get(work.next).cloned() else { break };
-            let (bytes_left, found_any) = (work.bytes_left, work.found_any);
-            match self.fetch_item(job, &item, bytes_left, found_any, now) {
-                Some(result) => self.fetch_item_done(job, FetchDone { slot: item.slot, result }),
-                None => return,
+    /// Begins what may be begun; answers when all is done.
+    fn fetch_progress(&mut self, job: Key) {
+        while let Some(index) = self.fetch_jobs.get_mut(job).and_then(FetchJob::next_item) {
+            let Some(work) = self.fetch_jobs.get(job) else { return };
+            let wanted = work.items[index].wanted.clone();
+            let (share, at_least_one) = (work.bytes_left.min(wanted.max_bytes), work.may_exceed());
+            match self.fetch_item((job, index), &wanted, share, at_least_one) {
+                Some(result) => self.fetch_item_done((job, index), result),
+                None => {
+                    let Some(work) = self.fetch_jobs.get_mut(job) else { return };
+                    work.bytes_left -= share;
+                    work.items[index].share = share;
+                    work.in_flight += 1;
+                }
             }
         }
+        if self.fetch_jobs.get(job).is_some_and(|work| work.in_flight > 0) {
+            return;
+        }
         if let Some(work) = self.fetch_jobs.remove(job) {
-            self.reply(work.asker, Reply::Fetch(work.done));
+            let done = work.items.into_iter().filter_map(|item| {
+                let slot = item.wanted.slot;
+                item.result.map(|result| FetchDone { slot, result })
+            });
+            self.reply(work.asker, Reply::Fetch(done.collect()));
         }
     }
 
-    fn fetch_item_done(&mut self, job: Key, done: FetchDone) {
+    fn fetch_item_done(&mut self, (job, index): (Key, usize), result: Result<Fetched, PartitionError>) {
         let Some(work) = self.fetch_jobs.get_mut(job) else { return };
-        if let Ok(fetched) = &done.result {
+        let item = &mut work.items[index];
+        if let Ok(fetched) = &result {
             work.bytes_left = work.bytes_left.saturating_sub(u32::try_from(fetched.bytes).unwrap_or(u32::MAX));
             work.found_any |= fetched.bytes > 0;
+            let more = fetched.diverging.is_none() && item.wanted.offset < fetched.high_watermark;
+            if more && fetched.bytes == 0 {
+                work.starved.get_or_insert(index);
+            }
         }
-        work.done.push(done);
-        work.next += 1;
+        item.result = Some(result);
     }
 
     /// `None`: the disk is asked, [`Shard::fetch_read_done`] goes on.
     fn fetch_item(
         &mut self,
-        job: Key,
+        (job, index): (Key, usize),
         item: &FetchItem,
-        bytes_left: u32,
-        found_any: bool,
-        _now: Now,
+        max_bytes: u32,
+        at_least_one: bool,
     ) -> Option<Result<Fetched, PartitionError>> {
         let key = match self.key_of(item.partition) {
             Ok(key) => key,
@@ -97,21 +129,20 @@ impl Shard {
             }
             Err(error) => return Some(Err(error)),
         };
-        let max_bytes = bytes_left.min(item.max_bytes);
-        if item.offset >= bounds.high_watermark || (found_any && max_bytes == 0) {
+        if item.offset >= bounds.high_watermark || (!at_least_one && max_bytes == 0) {
             return Some(Ok(fetched(&bounds, ReadData::default(), None)));
         }
         let id = ReadId(self.reads.next_id());
         let partition = self.partitions.get_mut(key)?;
         let log = &mut partition.log;
         let upper = bounds.high_watermark;
-        let outcome = self.desk.with_log(key, |out| log.read(id, item.offset, upper, max_bytes, !found_any, out));
+        let outcome = self.desk.with_log(key, |out| log.read(id, item.offset, upper, max_bytes, at_least_one, out));
         match outcome {
             ReadOutcome::Ready(data) => Some(Ok(fetched(&bounds, data, None))),
             ReadOutcome::OutOfRange => Some(Err(PartitionError::OffsetOutOfRange)),
             ReadOutcome::Unavailable => Some(Err(PartitionError::Storage)),
             ReadOutcome::Pending => {
-                self.reads.put(key, id.0, ReadFor::Fetch { job });
+                self.reads.put(key, id.0, ReadFor::Fetch { job, item: index });
                 None
             }
         }
@@ -135,11 +166,16 @@ impl Shard {
         Ok(FetchBounds::Read(bounds))
     }
 
-    /// The disk has answered the read of the job's current item.
-    pub(super) fn fetch_read_done(&mut self, job: Key, key: Key, result: Result<ReadData, ReadError>, now: Now) {
-        let Some(work) = self.fetch_jobs.get(job) else { return };
-        let Some(item) = work.items.get(work.next) else { return };
-        let slot = item.slot;
+    /// The disk has answered the read of one item.
+    pub(super) fn fetch_read_done(
+        &mut self,
+        (job, index): (Key, usize),
+        key: Key,
+        result: Result<ReadData, ReadError>,
+    ) {
+        let Some(work) = self.fetch_jobs.get_mut(job) else { return };
+        work.in_flight -= 1;
+        work.bytes_left += std::mem::take(&mut work.items[index].share);
         let result = match (result, self.partitions.get(key)) {
             (_, None) => Err(PartitionError::Unknown),
             (Err(error), Some(_)) => Err(read_error(error)),
@@ -151,8 +187,8 @@ impl Shard {
                 Ok(fetched(&bounds, data, None))
             }
         };
-        self.fetch_item_done(job, FetchDone { slot, result });
-        self.fetch_progress(job, now);
+        self.fetch_item_done((job, index), result);
+        self.fetch_progress(job);
     }
 
     /// Parks a watch, or answers at once when there is news already.
@@ -206,6 +242,31 @@ impl Shard {
             }
         }
         Some(dropped.asker)
+    }
+}
+
+impl FetchJob {
+    /// The item to read now; `None`: all are read, or it must be known first what the reads in flight bring.
+    fn next_item(&mut self) -> Option<usize> {
+        if self.in_flight > 0 && self.bytes_left == 0 {
+            return None;
+        }
+        if self.next < self.items.len() {
+            self.next += 1;
+            return Some(self.next - 1);
+        }
+        if self.in_flight > 0 || self.found_any {
+            return None;
+        }
+        // Nothing was found within the limit: one item may exceed it, or its reader would never get on.
+        let starved = self.starved.take()?;
+        self.bytes_left = self.bytes_left.max(1);
+        Some(starved)
+    }
+
+    /// Whether the next read brings its first batch even when it is too large.
+    fn may_exceed(&self) -> bool {
+        !self.found_any && self.in_flight == 0
     }
 }
 

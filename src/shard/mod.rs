@@ -274,7 +274,7 @@ impl Shard {
         }
         match ask {
             Ask::Produce { items, quiet } => self.produce(from, key, items, quiet, now),
-            Ask::Fetch(ask) => self.fetch(from, key, ask, now),
+            Ask::Fetch(ask) => self.fetch(from, key, ask),
             Ask::Watch(items) => self.watch(from, key, &items),
             Ask::ListOffsets(queries) => self.list_offsets(from, key, &queries),
             Ask::EpochEnds(queries) => self.epoch_ends(from, key, &queries),
