@@ -29,6 +29,8 @@ mod names;
 mod ops;
 mod pump;
 mod read;
+mod read_ahead;
+mod read_policy;
 mod recover;
 mod retain;
 mod round;
@@ -67,12 +69,14 @@ use load::Loader;
 use ops::Ops;
 use producers::ProducerStates;
 use read::Jobs;
+use read_ahead::Streams;
 use round::SPACE_RETRY_MS;
 use seal::Writer;
 use segment::Segment;
 use soft_checkpoint::Checkpoints;
 use tail_cache::{CachedChunk, TailCache};
 
+pub use read_policy::AheadRoom;
 pub use types::{
     AppendError, Appended, DeleteError, Durability, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag,
     ReadData, ReadError, ReadId, ReadOutcome, RecoveryReport, TimeOutcome, TimePoint, TimeTarget,
@@ -118,6 +122,7 @@ pub struct PartitionLog {
     sealed: Vec<CachedChunk>,
     cache: TailCache,
     jobs: Jobs,
+    streams: Streams,
     ops: Ops,
     checkpoints: Checkpoints,
     /// Segments with something left to finish.
@@ -178,6 +183,7 @@ impl PartitionLog {
             sealed: Vec::new(),
             cache: TailCache::default(),
             jobs: Jobs::default(),
+            streams: Streams::default(),
             ops: Ops::default(),
             checkpoints: Checkpoints::default(),
             finishing: BTreeSet::new(),

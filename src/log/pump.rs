@@ -128,6 +128,7 @@ impl PartitionLog {
             self.lazy_sync_wake(),
             self.doom_wake(),
             self.idle_at.filter(|_| self.phase == Phase::Ready),
+            self.streams.next_wake(),
         ];
         times.into_iter().fold(None, sooner)
     }
@@ -150,6 +151,7 @@ impl PartitionLog {
                 self.pump_lazy_sync(now, out);
                 self.pump_rebuilds(now, out);
                 self.pump_jobs(now, out, events);
+                self.pump_ahead(now, out);
                 self.pump_retain(out, events);
                 self.pump_doom(now, out);
                 self.pump_close(now, out, events);

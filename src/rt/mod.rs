@@ -20,6 +20,7 @@ mod mailbox;
 mod posix;
 pub mod probe;
 mod probe_disk;
+mod read_pool;
 mod send;
 mod slots;
 mod sys;

@@ -1,8 +1,10 @@
 //! Disk operations in flight: gives each log's operation a token of the core and finds the log again when it is
-//! answered.
+//! answered. Reads have a budget; what goes beyond it waits here.
+
+use std::collections::VecDeque;
 
 use crate::base::slots::{Key, Slots};
-use crate::log::{FileSlots, LogOut, LogTag};
+use crate::log::{AheadRoom, FileSlots, LogOut, LogTag};
 use crate::port::disk::DiskOp;
 use crate::port::turn::Token;
 
@@ -15,43 +17,139 @@ pub enum DiskAsker {
     Folder(u64),
 }
 
+/// Reads in the disk's hands at the same time. Enough to keep a disk busy; more would only stand in the way of the
+/// writes that producers wait for, which never wait here.
+const READS_MAX: usize = 16;
+/// Bytes of them, unless a single one is larger.
+const READ_BYTES_MAX: u64 = 8 << 20;
+
+#[derive(Debug)]
+struct Flight {
+    asker: DiskAsker,
+    /// Bytes asked for by a read; 0 for everything else.
+    read_bytes: u32,
+}
+
 /// The disk side of one core. Exists on every core, sees that core's operations only.
 #[derive(Debug)]
 pub struct DiskDesk {
     files: FileSlots,
-    in_flight: Slots<DiskAsker>,
+    ahead: AheadRoom,
+    in_flight: Slots<Flight>,
     scratch: Vec<(LogTag, DiskOp)>,
+    /// Reads in the disk's hands, and those that wait for their turn in the order of asking.
+    reads: usize,
+    read_bytes: u64,
+    waiting: VecDeque<(Token, DiskOp, u32)>,
     /// Operations to hand to the driver at the end of the turn.
     pub outgoing: Vec<(Token, DiskOp)>,
 }
 
 impl DiskDesk {
-    pub fn new(files: FileSlots) -> DiskDesk {
-        DiskDesk { files, in_flight: Slots::default(), scratch: Vec::new(), outgoing: Vec::new() }
+    /// `ahead_bytes`: memory for what is read before anybody asks.
+    pub fn new(files: FileSlots, ahead_bytes: u64) -> DiskDesk {
+        DiskDesk {
+            files,
+            ahead: AheadRoom::new(ahead_bytes),
+            in_flight: Slots::default(),
+            scratch: Vec::new(),
+            reads: 0,
+            read_bytes: 0,
+            waiting: VecDeque::new(),
+            outgoing: Vec::new(),
+        }
     }
 
     /// Lets the log of partition `key` ask for operations.
     pub fn with_log<R>(&mut self, key: Key, act: impl FnOnce(&mut LogOut<'_>) -> R) -> R {
-        let result = act(&mut LogOut { ops: &mut self.scratch, files: &mut self.files });
-        for (tag, op) in self.scratch.drain(..) {
-            let token = Token(self.in_flight.insert(DiskAsker::Log(key, tag)));
-            self.outgoing.push((token, op));
+        let result = act(&mut LogOut { ops: &mut self.scratch, files: &mut self.files, ahead: &self.ahead });
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for (tag, op) in scratch.drain(..) {
+            self.ask(DiskAsker::Log(key, tag), op);
         }
+        self.scratch = scratch;
         result
     }
 
     /// Asks for an operation of the folder's keeper.
     pub fn folder(&mut self, id: u64, op: DiskOp) {
-        let token = Token(self.in_flight.insert(DiskAsker::Folder(id)));
-        self.outgoing.push((token, op));
+        self.ask(DiskAsker::Folder(id), op);
+    }
+
+    fn ask(&mut self, asker: DiskAsker, op: DiskOp) {
+        let read_bytes = match op {
+            DiskOp::Read { len, .. } => len,
+            _ => 0,
+        };
+        let token = Token(self.in_flight.insert(Flight { asker, read_bytes }));
+        if read_bytes == 0 {
+            return self.outgoing.push((token, op));
+        }
+        self.waiting.push_back((token, op, read_bytes));
+        self.begin_reads();
+    }
+
+    fn begin_reads(&mut self) {
+        while let Some((_, _, bytes)) = self.waiting.front() {
+            let bytes = u64::from(*bytes);
+            let full = self.reads == READS_MAX || self.read_bytes + bytes > READ_BYTES_MAX;
+            if full && self.reads > 0 {
+                return;
+            }
+            let Some((token, op, _)) = self.waiting.pop_front() else { return };
+            self.reads += 1;
+            self.read_bytes += bytes;
+            self.outgoing.push((token, op));
+        }
     }
 
     /// Whose operation `token` was; `None` for an answer that nobody waits for.
     pub fn asker(&mut self, token: Token) -> Option<DiskAsker> {
-        self.in_flight.remove(token.0)
+        let flight = self.in_flight.remove(token.0)?;
+        if flight.read_bytes > 0 {
+            self.reads -= 1;
+            self.read_bytes -= u64::from(flight.read_bytes);
+            self.begin_reads();
+        }
+        Some(flight.asker)
     }
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::disk::FileId;
+
+    #[test]
+    fn reads_wait_for_their_turn_in_order_and_nothing_else_waits_behind_them() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        let read = |position| DiskOp::Read { file: FileId(0), position, len: 1 << 20 };
+        for position in 0..20 {
+            desk.folder(position, read(position));
+        }
+        desk.folder(99, DiskOp::Sync { file: FileId(0) });
+        let out = std::mem::take(&mut desk.outgoing);
+        assert_eq!(out.len(), 9, "8 MiB of reads and the sync");
+        assert!(matches!(out[8].1, DiskOp::Sync { .. }));
+        assert_eq!(desk.asker(out[8].0), Some(DiskAsker::Folder(99)));
+        assert!(desk.outgoing.is_empty(), "no read has ended");
+        assert_eq!(desk.asker(out[3].0), Some(DiskAsker::Folder(3)));
+        assert_eq!(std::mem::take(&mut desk.outgoing).iter().map(|(_, op)| op).collect::<Vec<_>>(), [&read(8)]);
+        assert_eq!(desk.in_flight(), 19);
+    }
+
+    #[test]
+    fn a_read_larger_than_all_that_is_allowed_goes_alone() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        desk.folder(0, DiskOp::Read { file: FileId(0), position: 0, len: 64 << 20 });
+        desk.folder(1, DiskOp::Read { file: FileId(0), position: 0, len: 4096 });
+        let out = std::mem::take(&mut desk.outgoing);
+        assert_eq!(out.len(), 1);
+        assert_eq!(desk.asker(out[0].0), Some(DiskAsker::Folder(0)));
+        assert_eq!(desk.outgoing.len(), 1);
     }
 }

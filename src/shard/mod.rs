@@ -52,6 +52,8 @@ use recovery_budget::RecoveryBudget;
 use route::Route;
 use tail_budget::TailBudget;
 
+/// What is read ahead may take this part of what is kept for readers at the ends of the logs, on top of it.
+const AHEAD_SHARE: u64 = 8;
 /// Up to so many bytes in the disk's hands hold the next writes back; see [`Shard::flush`].
 const GATHER_BYTES_MAX: u64 = 256 << 10;
 
@@ -181,7 +183,7 @@ pub struct Shard {
 impl Shard {
     /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
     pub fn new(config: ShardConfig, now: Now) -> Shard {
-        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max));
+        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max), config.tail_cache_bytes / AHEAD_SHARE);
         let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, &mut desk));
         Shard {
             image: Image::default(),
