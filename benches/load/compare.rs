@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Broker, Plan, Step};
 use crate::process::{self, Cpu};
-use crate::{consume, produce};
+use crate::{consume, paced, produce};
 
 /// One run of one broker.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,12 @@ pub fn run(plan: &Plan) -> Result<(), String> {
                 tell(&produced.name, round, broker, &run);
                 produced.runs[at].push(run);
                 if step.fetch {
-                    let run = fetch_once(plan, broker, &topic).map_err(failed)?;
-                    tell(&fetched.name, round, broker, &run);
-                    fetched.runs[at].push(run);
+                    for _ in 0..plan.reads {
+                        let run = fetch_once(plan, broker, &topic).map_err(failed)?;
+                        tell(&fetched.name, round, broker, &run);
+                        fetched.runs[at].push(run);
+                    }
+                    paced_once(plan, step, broker, &topic).map_err(failed)?;
                 }
             }
         }
@@ -73,9 +76,35 @@ fn produce_once(plan: &Plan, step: &Step, broker: &Broker, topic: &str) -> std::
 }
 
 fn fetch_once(plan: &Plan, broker: &Broker, topic: &str) -> std::io::Result<Run> {
+    if plan.drop_caches {
+        consume::drop_caches()?;
+    }
     let before = broker.pid.and_then(process::cpu);
     let read = consume::run(broker.address, topic, plan.partitions)?;
     Ok(Run { bytes: read.bytes, requests: read.requests, seconds: read.seconds, ..used(broker, before) })
+}
+
+/// Produces at a rate, alone and beside a reader of `cold`, and tells both.
+fn paced_once(plan: &Plan, step: &Step, broker: &Broker, cold: &str) -> std::io::Result<()> {
+    let Some(pace) = plan.pace else { return Ok(()) };
+    let topic = format!("{cold}-paced");
+    produce::make_topic(broker.address, &topic, plan.partitions)?;
+    let alone = paced::run(broker.address, &topic, plan.partitions, &step.shape, pace)?;
+    let (beside, rate) = paced::beside_a_reader(broker.address, &topic, cold, plan.partitions, &step.shape, pace)?;
+    for (name, latencies) in [("alone", &alone), ("beside a reader", &beside)] {
+        let ms = |part| paced::at(latencies, part).as_secs_f64() * 1e3;
+        println!(
+            "paced {:<16} {:<10} p50 {:>6.2} p99 {:>6.2} p99.9 {:>6.2} max {:>6.2} ms",
+            name,
+            broker.name,
+            ms(5000),
+            ms(9900),
+            ms(9990),
+            ms(10_000),
+        );
+    }
+    println!("      the reader       {:<10} {:.0} MB/s", broker.name, rate / 1e6);
+    Ok(())
 }
 
 fn used(broker: &Broker, before: Option<Cpu>) -> Run {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::wire;
@@ -17,8 +18,18 @@ pub struct Read {
     pub seconds: f64,
 }
 
+/// Empties the system's page cache: what was read before must come from the disk again.
+pub fn drop_caches() -> io::Result<()> {
+    std::fs::write("/proc/sys/vm/drop_caches", "3")
+}
+
 /// Reads until a fetch over all partitions brings nothing.
 pub fn run(address: SocketAddr, topic: &str, partitions: i32) -> io::Result<Read> {
+    run_until(address, topic, partitions, &AtomicBool::new(false))
+}
+
+/// The same, or until it is told that it is over.
+pub fn run_until(address: SocketAddr, topic: &str, partitions: i32, over: &AtomicBool) -> io::Result<Read> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut answers = BufReader::with_capacity(1 << 16, stream.try_clone()?);
@@ -42,7 +53,7 @@ pub fn run(address: SocketAddr, topic: &str, partitions: i32) -> io::Result<Read
         }
         read.requests += 1;
         read.bytes += bytes;
-        if bytes == 0 {
+        if bytes == 0 || over.load(Ordering::Relaxed) {
             return Ok(read);
         }
         read.seconds = start.elapsed().as_secs_f64();

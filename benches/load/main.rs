@@ -9,6 +9,7 @@
 mod args;
 mod compare;
 mod consume;
+mod paced;
 mod process;
 mod produce;
 mod wire;
