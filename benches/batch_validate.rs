@@ -3,9 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
-#[path = "load/wire.rs"]
-#[allow(dead_code, reason = "only the batches are needed here")]
-mod wire;
 
 use kataract::base::chunk::Chunk;
 use kataract::batch::validate::{ClientRules, check_client_batch, crc_ok};
@@ -23,7 +20,7 @@ fn main() {
     for (name, records, bytes) in
         [("1 x 100 B", 1, 100), ("150 x 100 B", 150, 100), ("15 x 1 KiB", 15, 1024), ("1000 x 1 KiB", 1000, 1024)]
     {
-        let batch = wire::batch(records, bytes);
+        let batch = kit::batch(records, bytes);
         kit::ask(&format!("validate, {name}"), batch.len(), || check_client_batch(&batch, &rules).is_ok());
         kit::ask(&format!("CRC alone, {name}"), batch.len(), || crc_ok(&batch));
         let mut chunk = Chunk::with_capacity(batch.len());

@@ -3,9 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
-#[path = "load/wire.rs"]
-#[allow(dead_code, reason = "not every message is needed here")]
-mod wire;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,6 +10,8 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use kataract::base::ids::{ConnId, CoreId, NodeId, Uuid};
+use kataract::cli::bench::raw::consume::LIMITS;
+use kataract::cli::bench::raw::wire;
 use kataract::engine::{Engine, SessionLimits};
 use kataract::meta::settings::BrokerSettings;
 use kataract::port::net::{NetInput, NetOp};
@@ -146,8 +145,8 @@ impl Rig {
 /// So many connections each bring so many frames for one turn.
 fn produce(name: &str, records: usize, record_bytes: usize, connections: u64, depth: usize) {
     let mut rig = Rig::new(connections);
-    let batch = wire::batch(records, record_bytes);
-    let frames: Vec<Vec<u8>> = (0..PARTITIONS).map(|at| wire::produce(TOPIC, &[at], &batch, -1)).collect();
+    let batch = kit::batch(records, record_bytes);
+    let frames: Vec<Vec<u8>> = (0..PARTITIONS).map(|at| kit::produce(TOPIC, at, &batch)).collect();
     rig.ask(0, &frames[0]);
     let answer: Vec<u8> = rig.last.concat();
     assert_eq!(wire::produced(&answer[4..]).expect("an answer"), 0, "{name}");
@@ -167,13 +166,13 @@ fn produce(name: &str, records: usize, record_bytes: usize, connections: u64, de
 
 fn fetch(name: &str, records: usize, record_bytes: usize) {
     let mut rig = Rig::new(1);
-    let batch = wire::batch(records, record_bytes);
+    let batch = kit::batch(records, record_bytes);
     let count = if kit::is_real() { 6 * 40 } else { 6 };
     for at in 0..count {
-        rig.ask(0, &wire::produce(TOPIC, &[at % PARTITIONS], &batch, -1));
+        rig.ask(0, &kit::produce(TOPIC, at % PARTITIONS, &batch));
     }
     let positions: Vec<(i32, i64)> = (0..PARTITIONS).map(|partition| (partition, 0)).collect();
-    let frame = wire::fetch(TOPIC, &positions, 50 << 20);
+    let frame = wire::fetch(TOPIC, &positions, LIMITS);
     let bytes = rig.ask(0, &frame);
     assert!(bytes >= count as usize * batch.len(), "{name}: {bytes} bytes");
     let took = kit::time(|| {

@@ -3,9 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod kit;
-#[path = "load/wire.rs"]
-#[allow(dead_code, reason = "only the batches are needed here")]
-mod wire;
 
 use kataract::base::ids::Uuid;
 use kataract::log::{AheadRoom, FileSlots, LogConfig, LogEvent, LogOut, LogTag, PartitionLog};
@@ -60,7 +57,7 @@ impl Rig {
 
 fn main() {
     for (name, records, bytes) in [("1 x 100 B", 1, 100), ("15 x 1 KiB", 15, 1024), ("1000 x 1 KiB", 1000, 1024)] {
-        let batch = wire::batch(records, bytes);
+        let batch = kit::batch(records, bytes);
         for appends in [1, 10] {
             let mut rig = Rig::new();
             let name = format!("{name}, {appends} appends a write, a turn");

@@ -27,8 +27,8 @@ mod storm;
 #[path = "hostile/witness.rs"]
 mod witness;
 
-#[path = "../fuzz/src/lib.rs"]
-mod bodies;
+#[path = "../fuzz/src/entries.rs"]
+mod entries;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../src/wire/guard/samples.rs"]
 mod samples;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kataract::base::time::{Mono, Now};
+use kataract::batch::build::BatchBuilder;
+use kataract::cli::bench::raw::wire;
 use kataract::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 
 /// Samples per question; the median counts.
@@ -90,4 +92,21 @@ pub fn answer(op: &DiskOp) -> DiskResult {
         }
         _ => Ok(DiskOutput::Done),
     }
+}
+
+/// One batch of records without keys, timestamps of today.
+pub fn batch(records: usize, record_bytes: usize) -> Vec<u8> {
+    let value: Vec<u8> = (0..record_bytes).map(|at| (at * 31 % 251) as u8).collect();
+    let mut builder = BatchBuilder::new(0);
+    for _ in 0..records {
+        builder.push(now(0).wall_ms, None, Some(&value));
+    }
+    builder.finish().to_vec()
+}
+
+/// A whole Produce request that brings `batch` for one partition, acks=all.
+pub fn produce(topic: &str, partition: i32, batch: &[u8]) -> Vec<u8> {
+    let mut request = wire::produce(topic, &[partition], batch.len(), -1).concat();
+    request.extend(batch);
+    request
 }

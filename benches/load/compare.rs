@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Broker, Plan, Step};
-use crate::process::{self, Cpu};
-use crate::{consume, paced, produce};
+use crate::{paced, produce};
+use kataract::cli::bench::process::{self, Cpu};
 
 /// One run of one broker.
 #[derive(Clone, Copy, Debug)]
@@ -63,25 +63,26 @@ pub fn run(plan: &Plan) -> Result<(), String> {
 fn produce_once(plan: &Plan, step: &Step, broker: &Broker, topic: &str) -> std::io::Result<Run> {
     produce::make_topic(broker.address, topic, plan.partitions)?;
     let before = broker.pid.and_then(process::cpu);
-    let sent = produce::run(broker.address, topic, plan.partitions, &step.shape, plan.acks, step.bytes)?;
-    let at = |part: usize| sent.latencies.get(sent.latencies.len() * part / 100).copied().unwrap_or_default();
+    let sent = produce::produce(broker.address, topic, plan.partitions, &step.shape, plan.acks, step.bytes)?;
+    let at = |quantile: f64| Duration::from_nanos(sent.tally.total.value_at_quantile(quantile));
     Ok(Run {
-        bytes: sent.bytes,
-        requests: sent.requests,
+        bytes: sent.tally.counted.bytes,
+        requests: sent.tally.counted.requests,
         seconds: sent.seconds,
-        p50: at(50),
-        p99: at(99),
+        p50: at(0.5),
+        p99: at(0.99),
         ..used(broker, before)
     })
 }
 
 fn fetch_once(plan: &Plan, broker: &Broker, topic: &str) -> std::io::Result<Run> {
     if plan.drop_caches {
-        consume::drop_caches()?;
+        paced::drop_caches()?;
     }
     let before = broker.pid.and_then(process::cpu);
-    let read = consume::run(broker.address, topic, plan.partitions)?;
-    Ok(Run { bytes: read.bytes, requests: read.requests, seconds: read.seconds, ..used(broker, before) })
+    let read = produce::consume(broker.address, topic, plan.partitions)?;
+    let (bytes, requests) = (read.tally.counted.bytes, read.tally.counted.requests);
+    Ok(Run { bytes, requests, seconds: read.seconds, ..used(broker, before) })
 }
 
 /// Produces at a rate, alone and beside a reader of `cold`, and tells both.
@@ -89,21 +90,10 @@ fn paced_once(plan: &Plan, step: &Step, broker: &Broker, cold: &str) -> std::io:
     let Some(pace) = plan.pace else { return Ok(()) };
     let topic = format!("{cold}-paced");
     produce::make_topic(broker.address, &topic, plan.partitions)?;
-    let alone = paced::run(broker.address, &topic, plan.partitions, &step.shape, pace)?;
-    let (beside, rate) = paced::beside_a_reader(broker.address, &topic, cold, plan.partitions, &step.shape, pace)?;
-    for (name, latencies) in [("alone", &alone), ("beside a reader", &beside)] {
-        let ms = |part| paced::at(latencies, part).as_secs_f64() * 1e3;
-        println!(
-            "paced {:<16} {:<10} p50 {:>6.2} p99 {:>6.2} p99.9 {:>6.2} max {:>6.2} ms",
-            name,
-            broker.name,
-            ms(5000),
-            ms(9900),
-            ms(9990),
-            ms(10_000),
-        );
-    }
-    println!("      the reader       {:<10} {:.0} MB/s", broker.name, rate / 1e6);
+    let shape = &step.shape;
+    paced::alone(broker.address, &topic, plan.partitions, shape, pace)?.tell("alone", &broker.name);
+    let both = (topic.as_str(), cold);
+    paced::beside_a_reader(broker.address, both, plan.partitions, shape, pace)?.tell("beside a reader", &broker.name);
     Ok(())
 }
 

@@ -1,6 +1,5 @@
-//! A load client that is cheaper than any broker: it encodes its batches once, pipelines requests over raw sockets and
-//! counts acknowledgements, so that what is measured is the broker. Works against every broker that speaks Produce 9,
-//! Fetch 12 and CreateTopics 2. See `benches/README.md`.
+//! Shapes of load that budget.md speaks of, by a number of bytes, with the raw client of `kataract bench`: several
+//! brokers in turn, medians and ratios. `kataract bench compare` does the same by time and keeps the results.
 //!
 //! `cargo bench --bench load -- run --broker HOST:PORT[=PID] ...` measures one broker;
 //! `compare --broker NAME=HOST:PORT=PID --broker ...` several in turn, with medians and ratios.
@@ -8,20 +7,16 @@
 
 mod args;
 mod compare;
-mod consume;
 mod paced;
-mod process;
 mod produce;
-mod wire;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    // `cargo test --benches` gives no words, `cargo bench -- --test` this one: only check that the bytes are right.
+    // `cargo test --benches` gives no words, `cargo bench -- --test` this one: the client has tests of its own.
     if words.is_empty() || words.iter().any(|word| word == "--test") {
-        wire::check();
-        println!("load: what is sent is accepted and what is answered is understood; see benches/README.md to run it");
+        println!("load: needs a broker; see benches/README.md");
         return ExitCode::SUCCESS;
     }
     match args::parse(&words).and_then(|plan| compare::run(&plan)) {

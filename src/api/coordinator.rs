@@ -16,6 +16,9 @@ use crate::wire::{ErrorCode, StrBytes, cold};
 use super::{AUTO_CREATE_TIMEOUT_MS, respond, topic_names};
 use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit};
 
+/// Groups of one request whose coordinators are asked at the same time: what a request of many groups has in flight.
+const GROUPS_AT_ONCE: usize = 256;
+
 /// From this version on FindCoordinator asks for several keys at once.
 const BATCH_VERSION: i16 = 4;
 const KEY_TYPE_GROUP: i8 = 0;
@@ -37,6 +40,42 @@ pub fn place(ctx: &Ctx<'_>, group: &str) -> Option<(i32, CoreId)> {
     let partition = coord::partition_for(group, topic.partition_count() as i32);
     let core = ctx.shard.route.owner(TopicPartition { topic: topic.id, partition })?;
     Some((partition, core))
+}
+
+/// How far a request of many groups has come. They are asked some at a time, so that neither the asks in flight nor the
+/// work a reply makes grow with the request.
+#[derive(Debug)]
+pub struct Rounds {
+    groups: usize,
+    next: usize,
+    in_flight: usize,
+}
+
+impl Rounds {
+    pub fn new(groups: usize) -> Rounds {
+        Rounds { groups, next: 0, in_flight: 0 }
+    }
+
+    /// Calls `ask` for the next groups, by their place in the request, once few enough are in flight. It says whether
+    /// it asked anybody; otherwise it has the answer already.
+    pub fn ask_on(&mut self, mut ask: impl FnMut(usize) -> bool) {
+        if self.in_flight > GROUPS_AT_ONCE / 2 {
+            return;
+        }
+        while self.next < self.groups && self.in_flight < GROUPS_AT_ONCE {
+            self.in_flight += usize::from(ask(self.next));
+            self.next += 1;
+        }
+    }
+
+    /// One of those in flight is answered.
+    pub fn answered(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.in_flight == 0 && self.next == self.groups
+    }
 }
 
 /// Sends a request to the coordinator of its group; the answer is encoded as `api` has it.
@@ -193,5 +232,32 @@ impl Gather for FindGather {
 
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {
         answer(ctx, &self.response(ctx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_groups_are_asked_some_at_a_time_and_each_once() {
+        let mut rounds = Rounds::new(1_000);
+        let mut asked = Vec::new();
+        let (mut in_flight, mut most) = (0, 0);
+        while !rounds.is_complete() {
+            // Every tenth has its answer at once.
+            rounds.ask_on(|place| {
+                asked.push(place);
+                in_flight += usize::from(place % 10 > 0);
+                place % 10 > 0
+            });
+            most = most.max(in_flight);
+            if in_flight > 0 {
+                rounds.answered();
+                in_flight -= 1;
+            }
+        }
+        assert_eq!((asked, in_flight, most), ((0..1_000).collect(), 0, GROUPS_AT_ONCE));
+        assert!(Rounds::new(0).is_complete());
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::messages::list_groups_response::ListedGroup as ListedGroupEntry
 use crate::wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use crate::wire::{ErrorCode, StrBytes, cold};
 
-use super::coordinator::{self, GroupApi, place, refused};
+use super::coordinator::{self, GroupApi, Rounds, place, refused};
 use super::group_membership::{code, decode};
 use super::{Ctx, Gather, Handled, Step, answer, respond};
 
@@ -26,6 +26,8 @@ const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
 #[derive(Debug)]
 struct EachGroup {
     groups: Vec<(String, Option<Result<GroupAnswer, GroupError>>)>,
+    rounds: Rounds,
+    request: fn(String) -> GroupRequest,
     operations: bool,
 }
 
@@ -35,24 +37,14 @@ fn each_group(
     operations: bool,
     request: fn(String) -> GroupRequest,
 ) -> Handled {
-    let mut gather = EachGroup { groups: groups.into_iter().map(|group| (group, None)).collect(), operations };
-    for (part, (group, answered)) in gather.groups.iter_mut().enumerate() {
-        match place(ctx, group) {
-            Some((partition, core)) => {
-                ctx.ask(part as u32, core, Ask::Group { partition, request: request(group.clone()) });
-            }
-            // No group was ever made: none of this name is known.
-            None => *answered = Some(Err(GroupError::GroupIdNotFound)),
-        }
+    let groups: Vec<_> = groups.into_iter().map(|group| (group, None)).collect();
+    let mut gather = EachGroup { rounds: Rounds::new(groups.len()), groups, request, operations };
+    match gather.go_on(ctx) {
+        Step::Wait => Handled::Gather(Box::new(gather)),
+        Step::Answer(parts) => Handled::Answer(parts),
+        Step::Close(reason) => Handled::Close(reason),
+        Step::Silent => Handled::Silent,
     }
-    if gather.is_complete() {
-        return match gather.encode(ctx) {
-            Step::Answer(parts) => Handled::Answer(parts),
-            Step::Close(reason) => Handled::Close(reason),
-            Step::Silent | Step::Wait => Handled::Silent,
-        };
-    }
-    Handled::Gather(Box::new(gather))
 }
 
 pub fn describe(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
@@ -68,8 +60,20 @@ pub fn delete(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 }
 
 impl EachGroup {
-    fn is_complete(&self) -> bool {
-        self.groups.iter().all(|(_, answered)| answered.is_some())
+    /// Asks for the next groups, and answers when all are there.
+    fn go_on(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        let EachGroup { groups, rounds, request, .. } = self;
+        rounds.ask_on(|part| {
+            let Some((group, answered)) = groups.get_mut(part) else { return false };
+            let Some((partition, core)) = place(ctx, group) else {
+                // No group was ever made: none of this name is known.
+                *answered = Some(Err(GroupError::GroupIdNotFound));
+                return false;
+            };
+            ctx.ask(part as u32, core, Ask::Group { partition, request: request(group.clone()) });
+            true
+        });
+        if rounds.is_complete() { self.encode(ctx) } else { Step::Wait }
     }
 
     fn encode(&mut self, ctx: &Ctx<'_>) -> Step {
@@ -136,7 +140,8 @@ impl Gather for EachGroup {
             Reply::Refused(error) => Err(refused(&error)),
             other => return Step::Close(format!("a group request was answered with {other:?}")),
         });
-        if self.is_complete() { self.encode(ctx) } else { Step::Wait }
+        self.rounds.answered();
+        self.go_on(ctx)
     }
 
     fn expired(&mut self, _ctx: &mut Ctx<'_>) -> Step {

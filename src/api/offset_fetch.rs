@@ -15,7 +15,7 @@ use crate::wire::messages::offset_fetch_response::{
 };
 use crate::wire::{StrBytes, cold, to_message_uuid};
 
-use super::coordinator::{place, refused};
+use super::coordinator::{Rounds, place, refused};
 use super::group_membership::{code, decode};
 use super::{Ctx, Gather, Handled, Step, answer};
 
@@ -31,28 +31,20 @@ const LEADER_EPOCH_VERSION: i16 = 5;
 #[derive(Debug)]
 struct OffsetFetchGather {
     /// What was asked, and the answer once it is there, in the order of the request.
-    groups: Vec<(OffsetFetchRequest, Vec<FetchedTopic>, Option<OffsetFetchAnswer>)>,
+    groups: Vec<Requested>,
+    rounds: Rounds,
 }
 
 pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let request = decode!(ctx, body, m::OffsetFetchRequest, "OffsetFetch");
-    let mut gather = OffsetFetchGather { groups: requested(ctx, request) };
-    for (part, (group, _, answered)) in gather.groups.iter_mut().enumerate() {
-        match place(ctx, &group.group) {
-            Some((partition, core)) => {
-                ctx.ask(part as u32, core, Ask::Group { partition, request: GroupRequest::OffsetFetch(group.clone()) });
-            }
-            None => *answered = Some(failed(group, GroupError::NotCoordinator)),
-        }
+    let groups = requested(ctx, request);
+    let mut gather = OffsetFetchGather { rounds: Rounds::new(groups.len()), groups };
+    match gather.go_on(ctx) {
+        Step::Wait => Handled::Gather(Box::new(gather)),
+        Step::Answer(parts) => Handled::Answer(parts),
+        Step::Close(reason) => Handled::Close(reason),
+        Step::Silent => Handled::Silent,
     }
-    if gather.is_complete() {
-        return match gather.encode(ctx) {
-            Step::Answer(parts) => Handled::Answer(parts),
-            Step::Close(reason) => Handled::Close(reason),
-            Step::Silent | Step::Wait => Handled::Silent,
-        };
-    }
-    Handled::Gather(Box::new(gather))
 }
 
 fn failed(group: &OffsetFetchRequest, error: GroupError) -> OffsetFetchAnswer {
@@ -130,8 +122,23 @@ fn named(ctx: &Ctx<'_>, topic: m::offset_fetch_request::OffsetFetchRequestTopics
 }
 
 impl OffsetFetchGather {
-    fn is_complete(&self) -> bool {
-        self.groups.iter().all(|(_, _, answered)| answered.is_some())
+    /// Asks for the next groups, and answers when all are there.
+    fn go_on(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        let OffsetFetchGather { groups, rounds } = self;
+        rounds.ask_on(|part| {
+            let Some((group, _, answered)) = groups.get_mut(part) else { return false };
+            let Some((partition, core)) = place(ctx, &group.group) else {
+                *answered = Some(failed(group, GroupError::NotCoordinator));
+                return false;
+            };
+            // Its topics are wanted once more only where an error is told for each of their partitions.
+            let is_old = ctx.head.api_version < TOP_LEVEL_ERROR_VERSION;
+            let topics = if is_old { group.topics.clone() } else { group.topics.take() };
+            let request = OffsetFetchRequest { topics, ..group.clone() };
+            ctx.ask(part as u32, core, Ask::Group { partition, request: GroupRequest::OffsetFetch(request) });
+            true
+        });
+        if rounds.is_complete() { self.encode(ctx) } else { Step::Wait }
     }
 
     fn encode(&mut self, ctx: &Ctx<'_>) -> Step {
@@ -227,7 +234,8 @@ impl Gather for OffsetFetchGather {
             Reply::Refused(error) => failed(asked, refused(&error)),
             other => return Step::Close(format!("OffsetFetch was answered with {other:?}")),
         });
-        if self.is_complete() { self.encode(ctx) } else { Step::Wait }
+        self.rounds.answered();
+        self.go_on(ctx)
     }
 
     fn expired(&mut self, _ctx: &mut Ctx<'_>) -> Step {

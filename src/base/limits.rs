@@ -8,8 +8,9 @@ pub const FRAME_BYTES_MAX: usize = 104_857_600;
 pub const TOPIC_NAME_LEN_MAX: usize = 249;
 /// Partitions one topic may have, and one request may create in all.
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
-/// Array elements that all arrays of one cold request may hold together.
-pub const COLD_REQUEST_ELEMENTS_MAX: usize = 30_000;
+/// Array elements that all arrays of one cold request may hold together: a tool that asks for every partition of a
+/// large cluster at once stays below it.
+pub const COLD_REQUEST_ELEMENTS_MAX: usize = 100_000;
 /// Inputs of one kind that one turn takes in before it goes on.
 pub const INPUTS_PER_TURN_MAX: usize = 1024;
 /// Engines (cores) in one process.

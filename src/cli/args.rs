@@ -54,6 +54,8 @@ pub enum Command {
     DumpLog(DumpLogArgs),
     /// Say what this host offers: kernel, io_uring, direct I/O, the cost of a sync
     Probe(ProbeArgs),
+    /// Measure any cluster that speaks Kafka's protocol: throughput, latency, the broker's CPU and memory
+    Bench(Box<super::bench::args::BenchArgs>),
     /// Run engines in a made-up world, from seeds
     #[cfg(feature = "sim")]
     Sim(super::sim::SimArgs),
@@ -157,6 +159,30 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// As Kafka's settings name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+impl Acks {
+    /// As Kafka's settings name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Acks::Zero => "0",
+            Acks::One => "1",
+            Acks::All => "all",
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct ProduceArgs {
     pub topic: String,
@@ -227,7 +253,7 @@ pub struct ProbeArgs {
 }
 
 /// `KEY=VALUE`; the value may be empty and may hold `=`.
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(format!("'{text}' is not of the form KEY=VALUE")),

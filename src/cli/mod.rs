@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod banner;
+pub mod bench;
 pub mod client;
 pub mod consume;
 pub mod dump_log;
@@ -58,6 +59,7 @@ pub fn run(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
         Command::Consume(consume) => consume::run(&args.client, consume, out),
         Command::DumpLog(dump) => dump_log::run(dump, out),
         Command::Probe(probe) => probe::run(probe, out),
+        Command::Bench(bench) => bench::run(&args.client, &bench.verb, out),
         #[cfg(feature = "sim")]
         Command::Sim(sim) => sim::run(sim, out),
     }

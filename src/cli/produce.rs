@@ -16,7 +16,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use serde_json::json;
 
-use super::args::{Acks, ClientArgs, Compression, ProduceArgs};
+use super::args::{Acks, ClientArgs, ProduceArgs};
 use super::client::{self, Quiet};
 use super::output::{Failure, Out, count_of};
 
@@ -113,22 +113,10 @@ pub fn run(client: &ClientArgs, args: &ProduceArgs, out: &mut Out<'_>) -> Result
 
 fn connect(client: &ClientArgs, args: &ProduceArgs) -> Result<Connection, Failure> {
     let mut config = client::config(client);
-    let acks = match args.acks {
-        Acks::Zero => "0",
-        Acks::One => "1",
-        Acks::All => "all",
-    };
-    let compression = match args.compression {
-        Compression::None => "none",
-        Compression::Gzip => "gzip",
-        Compression::Snappy => "snappy",
-        Compression::Lz4 => "lz4",
-        Compression::Zstd => "zstd",
-    };
     if args.idempotent && args.acks != Acks::All {
         return Err(Failure::new("--idempotent needs --acks all"));
     }
-    config.set("acks", acks).set("compression.type", compression);
+    config.set("acks", args.acks.name()).set("compression.type", args.compression.name());
     config.set("enable.idempotence", args.idempotent.to_string());
     config.set("message.timeout.ms", client::delivery_timeout(client).as_millis().to_string());
     let connection: Connection = client::finish(config, client)?;

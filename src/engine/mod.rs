@@ -6,6 +6,8 @@
 
 mod room;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,12 +1,14 @@
 //! The connections of one core: bytes in become frames in order, answers go out in the order of the requests.
 //!
 //! What keeps a client within bounds: Produce requests are taken ahead, at most
-//! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is answered
-//! (as Kafka does with all), since a small request may have a large answer. At most [`SessionLimits::bytes_in_flight`]
-//! bytes of frames are in work or arriving over the core (`room.rs`), and what waits for slow readers is held to
-//! [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has read the one before, fetches
-//! answer with as little as they may, and a reader that has stopped is closed. At a limit the connection is not read
-//! any more: the socket fills, and TCP tells the client.
+//! [`SessionLimits::requests_per_connection`] of them; any other request is taken when everything before it is
+//! answered (as Kafka does with all), since a small request may have a large answer. At most
+//! [`SessionLimits::bytes_in_flight`] bytes of frames are in work or arriving over the core (`room.rs`); a cold
+//! request above [`UNWEIGHED_BYTES`] may decode into, ask for and answer with many times its bytes, so these are also
+//! counted by [`COLD_WEIGHT`]. What waits for slow readers is held to [`SessionLimits::bytes_out`]: beyond it a
+//! connection gets its next answer when it has read the one before, large requests wait, fetches answer with as little
+//! as they may, and a reader that has stopped is closed. At a limit the connection is not read any more: the socket
+//! fills, and TCP tells the client.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +32,14 @@ const SEND_MS_MAX: u64 = 30_000;
 /// What a header may add to the body of a request, bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 
+/// What a cold request may take while it is in work, in multiples of its frame: decoded, asked of the owners, gathered
+/// and encoded. The densest (a byte an element) take more, and are few because of it.
+const COLD_WEIGHT: usize = 256;
+/// Frames up to this size are not weighed and never wait for others that are: what ordinary clients ask, bytes.
+const UNWEIGHED_BYTES: usize = 2048;
+/// From this weight on a request waits while slow readers hold all the room there is for answers, bytes.
+const LARGE_WEIGHT: usize = 1 << 20;
+
 /// Room beyond the smallest that waiting connections may have together because larger frames are expected, a core.
 const EXPECTED_BYTES_MAX: usize = 4 << 20;
 
@@ -50,6 +60,8 @@ pub struct SessionLimits {
 #[derive(Debug)]
 struct Place {
     frame_bytes: usize,
+    /// See [`cold_weight`].
+    cold_weight: usize,
     /// A Produce: more of them may follow before it is answered.
     is_produce: bool,
     parts: Option<Vec<Bytes>>,
@@ -76,11 +88,25 @@ struct Session {
     active_at: Mono,
 }
 
+/// What the request at the front of `input` counts for beside its bytes. Nothing, where it is held for long without
+/// growing: a Produce, a Fetch, and members that wait for their group.
+fn cold_weight(input: &[u8]) -> usize {
+    match frame::api_key(input) {
+        None | Some(key::PRODUCE | key::FETCH | key::JOIN_GROUP | key::SYNC_GROUP) => 0,
+        Some(_) => match frame::announced_bytes(input) {
+            0..=UNWEIGHED_BYTES => 0,
+            bytes => bytes.saturating_mul(COLD_WEIGHT),
+        },
+    }
+}
+
 #[derive(Debug)]
 pub struct Sessions {
     limits: SessionLimits,
     table: BTreeMap<ConnId, Session>,
     bytes_in_flight: usize,
+    /// Of the requests in work, see [`cold_weight`].
+    cold_weight: usize,
     bytes_out: usize,
     /// Room beyond the smallest in receive buffers that wait for frames like the last.
     expected_bytes: usize,
@@ -98,6 +124,7 @@ impl Sessions {
             limits,
             table: BTreeMap::new(),
             bytes_in_flight: 0,
+            cold_weight: 0,
             bytes_out: 0,
             expected_bytes: 0,
             room: Room::new(limits.bytes_in_flight),
@@ -168,7 +195,11 @@ impl Sessions {
             self.read_ahead(conn, now);
             return None;
         }
-        if self.bytes_in_flight > self.limits.bytes_in_flight {
+        let weight = cold_weight(input);
+        let is_heavy = weight > 0 && self.cold_weight > self.limits.bytes_in_flight;
+        // Its answer is large too, and those before have not been read.
+        let is_late = weight > LARGE_WEIGHT && self.bytes_out > self.limits.bytes_out;
+        if is_heavy || is_late || self.bytes_in_flight > self.limits.bytes_in_flight {
             self.starved.insert(conn);
             return None;
         }
@@ -181,8 +212,14 @@ impl Sessions {
             Ok(Cut::Frame(frame)) => {
                 session.last_frame = frame.len();
                 let place = session.first_place + in_work as u64;
-                session.places.push_back(Place { frame_bytes: frame.len(), is_produce, parts: None });
+                session.places.push_back(Place {
+                    frame_bytes: frame.len(),
+                    cold_weight: weight,
+                    is_produce,
+                    parts: None,
+                });
                 self.bytes_in_flight += frame.len();
+                self.cold_weight += weight;
                 self.room.give_back(conn);
                 Some((Request { conn, place, frame }, session.peer))
             }
@@ -247,6 +284,7 @@ impl Sessions {
             let Some(place) = session.places.pop_front() else { break };
             session.first_place += 1;
             self.bytes_in_flight -= place.frame_bytes;
+            self.cold_weight -= place.cold_weight;
             for part in place.parts.into_iter().flatten().filter(|part| !part.is_empty()) {
                 session.out_bytes += part.len();
                 self.bytes_out += part.len();
@@ -283,7 +321,7 @@ impl Sessions {
     /// Connections that may go on because the core has bytes to spend again.
     pub fn take_fed(&mut self) -> Vec<ConnId> {
         let mut fed = self.room.take_fed(self.bytes_in_flight);
-        if self.bytes_in_flight <= self.limits.bytes_in_flight / 2 {
+        if self.bytes_in_flight.max(self.cold_weight) <= self.limits.bytes_in_flight / 2 {
             fed.extend(std::mem::take(&mut self.starved));
         }
         fed
@@ -308,6 +346,7 @@ impl Sessions {
         if let Some(session) = self.table.remove(&conn) {
             let held: usize = session.places.iter().map(|place| place.frame_bytes).sum();
             self.bytes_in_flight -= held;
+            self.cold_weight -= session.places.iter().map(|place| place.cold_weight).sum::<usize>();
             self.bytes_out -= session.out_bytes;
             self.expected_bytes -= session.expected_bytes;
             self.starved.remove(&conn);
@@ -360,5 +399,79 @@ impl Sessions {
 
     pub fn take_ops(&mut self, ops: &mut Vec<NetOp>) {
         ops.append(&mut self.ops);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { mono: Mono(0), wall_ms: 0 };
+
+    fn sessions(connections: u64) -> Sessions {
+        let mut sessions = Sessions::new(SessionLimits {
+            frame_bytes_max: 1 << 20,
+            requests_per_connection: 8,
+            bytes_in_flight: 4 << 20,
+            bytes_out: 1 << 20,
+            idle_ms: None,
+            fetch_sessions: 0,
+        });
+        for conn in 0..connections {
+            sessions.accepted(ConnId(conn), SocketAddr::from(([127, 0, 0, 1], 1)), NOW);
+        }
+        sessions
+    }
+
+    /// A connection sends a frame of `size` bytes; whether it is taken into work now, and its place.
+    fn asks(sessions: &mut Sessions, conn: u64, api_key: i16, size: u32) -> Option<u64> {
+        sessions.begin(ConnId(conn), NOW);
+        let mut frame = BytesMut::from(&size.to_be_bytes()[..]);
+        frame.extend_from_slice(&api_key.to_be_bytes());
+        frame.resize(4 + size as usize, 0);
+        let count = frame.len();
+        sessions.received(ConnId(conn), frame, count, NOW);
+        sessions.next_request(ConnId(conn), NOW).map(|(request, _)| request.place)
+    }
+
+    fn answered(sessions: &mut Sessions, conn: u64) {
+        let answer = Answer { conn: ConnId(conn), place: 0, parts: Vec::new(), close: false };
+        sessions.answer(answer, NOW);
+    }
+
+    #[test]
+    fn a_large_request_waits_while_the_answers_before_are_not_read() {
+        let mut sessions = sessions(3);
+        assert_eq!(asks(&mut sessions, 0, key::METADATA, 64), Some(0));
+        let parts = vec![Bytes::from(vec![0; 2 << 20])];
+        sessions.answer(Answer { conn: ConnId(0), place: 0, parts, close: false }, NOW);
+        assert_eq!(asks(&mut sessions, 1, key::METADATA, 5_000), None, "as large an answer");
+        assert_eq!(asks(&mut sessions, 2, key::METADATA, 500), Some(0), "a small one");
+        sessions.sent(ConnId(0), NOW);
+        let fed = sessions.take_fed();
+        assert_eq!(fed, [ConnId(1)]);
+        assert!(sessions.next_request(ConnId(1), NOW).is_some());
+    }
+
+    #[test]
+    fn small_requests_that_may_grow_are_taken_as_far_as_memory_goes_and_wait_for_those_before() {
+        let mut sessions = sessions(40);
+        // 4,096 bytes count as 1 MiB: four fill what there is, one more comes on top.
+        let taken = |sessions: &mut Sessions, key| (0..20).filter(|c| asks(sessions, *c, key, 4096).is_some()).count();
+        assert_eq!(taken(&mut sessions, key::DESCRIBE_GROUPS), 5);
+        assert_eq!(asks(&mut sessions, 20, key::PRODUCE, 4096), Some(0), "records are counted by their bytes");
+        assert_eq!(asks(&mut sessions, 21, key::JOIN_GROUP, 4096), Some(0), "members may wait for long");
+        assert_eq!(asks(&mut sessions, 22, key::HEARTBEAT, 64), Some(0), "ordinary clients wait for nobody");
+        assert!(sessions.take_fed().is_empty());
+        (0..2).for_each(|conn| answered(&mut sessions, conn));
+        assert!(sessions.take_fed().is_empty(), "more than half is in work");
+        answered(&mut sessions, 2);
+        let fed = sessions.take_fed();
+        assert_eq!(fed.len(), 15);
+        let taken = fed.into_iter().filter(|conn| sessions.next_request(*conn, NOW).is_some()).count();
+        assert_eq!(taken, 3);
+        // What a closed connection had in work is given back too.
+        (0..40).for_each(|conn| sessions.closed(ConnId(conn)));
+        assert_eq!((sessions.cold_weight, sessions.bytes_in_flight), (0, 0));
     }
 }

@@ -64,7 +64,8 @@ impl PartitionLog {
 
     pub(super) fn lazy_sync_wake(&self) -> Option<Mono> {
         let Durability::PageCache { ms, .. } = self.config.durability else { return None };
-        if self.unsynced.in_flight {
+        // A new active segment is synced once its file is open; the end of the one before it syncs what lies there.
+        if self.unsynced.in_flight || self.active().open_file().is_none() {
             return None;
         }
         self.unsynced.since.map(|since| since.plus_ms(ms)).filter(|at| at.0 != u64::MAX)

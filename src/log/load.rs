@@ -158,6 +158,15 @@ impl Loader {
         }
     }
 
+    /// Snapshots that a recovery may begin from, in order.
+    pub fn usable_snapshots(&self) -> Vec<i64> {
+        let upper = match self.hints.recovery_point {
+            Some(point) if !self.hints.clean => point,
+            _ => i64::MAX,
+        };
+        self.snapshots().into_iter().filter(|&at| at <= upper).collect()
+    }
+
     pub fn snapshots(&self) -> Vec<i64> {
         self.others.keys().filter(|(kind, _)| *kind == FileKind::Snapshot).map(|&(_, offset)| offset).collect()
     }
@@ -335,8 +344,10 @@ impl PartitionLog {
             return self.restart(loader, offset, now, out);
         }
         if let Some(start) = loader.hints.log_start {
+            // What no snapshot stands for is read once more: its producers go on. It goes when the log is ready.
+            let known_to = loader.usable_snapshots().last().copied().unwrap_or(0);
             let bases: Vec<i64> = loader.logs.keys().copied().collect();
-            let below = bases.windows(2).take_while(|pair| pair[1] <= start);
+            let below = bases.windows(2).take_while(|pair| pair[1] <= start.min(known_to));
             for pair in below {
                 loader.remove_segment(&self.dir, pair[0]);
             }

@@ -47,12 +47,16 @@ mod types;
 
 pub mod checkpoint;
 pub mod epochs;
+#[cfg(any(test, feature = "sim"))]
+pub mod foreign;
 pub mod producers;
 
 #[cfg(test)]
 mod tests_cases;
 #[cfg(test)]
 mod tests_disk;
+#[cfg(test)]
+mod tests_due;
 #[cfg(test)]
 mod tests_random;
 #[cfg(test)]
@@ -209,6 +213,11 @@ impl PartitionLog {
     /// Appends and reads are possible.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Closed in order, or done with after a failure.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
     }
 
     /// The partition's folder, relative to the data folder.

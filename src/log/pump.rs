@@ -121,14 +121,16 @@ impl PartitionLog {
         if !self.late_events.is_empty() {
             return Some(self.clock.mono);
         }
+        // Only what the phase will act upon: a time that stays due would wake the log for ever.
+        let (serves, writes) = (self.phase == Phase::Ready, matches!(self.phase, Phase::Ready | Phase::Closing));
         let times = [
             self.retry_at,
-            self.round_wake(),
-            self.epochs_file.retry_at,
-            self.lazy_sync_wake(),
-            self.doom_wake(),
-            self.idle_at.filter(|_| self.phase == Phase::Ready),
-            self.streams.next_wake(),
+            self.round_wake().filter(|_| writes),
+            self.epochs_file.retry_at.filter(|_| writes),
+            if serves { self.lazy_sync_wake() } else { None },
+            self.doom_wake().filter(|_| serves),
+            self.idle_at.filter(|_| serves),
+            self.streams.next_wake().filter(|_| serves),
         ];
         times.into_iter().fold(None, sooner)
     }
@@ -145,6 +147,8 @@ impl PartitionLog {
                 self.epochs_are_written(now, out);
                 if self.phase == Phase::Closing || !self.config.writes_wait_for_flush {
                     self.pump_writes(now, out);
+                } else {
+                    self.retry_round(now, out);
                 }
                 self.pump_finish(now, out);
                 self.pump_checkpoint(out);

@@ -19,7 +19,8 @@ use super::tail_cache::Wanted;
 use super::types::{LogEvent, LogOut, ReadData, ReadError, ReadId, ReadOutcome};
 use super::{PartitionLog, Phase};
 
-/// A place in a segment where a batch begins.
+/// A place in a segment where a batch begins. Good until the segment is cut or written anew: whoever does that fails
+/// all jobs, which forgets the places as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub segment: i64,
@@ -58,9 +59,9 @@ impl Streams {
         self.streams.iter_mut().find(|stream| stream.next == next)
     }
 
-    /// When the stream that was silent for the longest time is given up.
+    /// When the first of what is ready is given up. What is still being read has no time: nothing could be done then.
     pub fn next_wake(&self) -> Option<Mono> {
-        let held = self.streams.iter().filter(|stream| !matches!(stream.state, State::Expected));
+        let held = self.streams.iter().filter(|stream| matches!(stream.state, State::Ready { .. }));
         held.map(|stream| stream.used_at.plus_ms(AHEAD_IDLE_MS)).min()
     }
 

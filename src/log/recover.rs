@@ -51,12 +51,7 @@ pub(super) struct SegmentScan {
 impl PartitionLog {
     /// Lists the snapshots a recovery may begin from.
     pub(super) fn list_candidates(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
-        let upper = match loader.hints.recovery_point {
-            Some(point) if !loader.hints.clean => point,
-            _ => i64::MAX,
-        };
-        loader.candidates = loader.snapshots().into_iter().filter(|&at| at <= upper).collect();
-        loader.candidates.sort_unstable();
+        loader.candidates = loader.usable_snapshots();
         self.try_snapshot(loader, now, out)
     }
 

@@ -266,7 +266,7 @@ impl PartitionLog {
     /// When the next doomed segment's delay is over.
     pub(super) fn doom_wake(&self) -> Option<Mono> {
         let delays = self.doomed.iter().filter_map(|base| match self.segments.get(base)?.doom {
-            Some(Doom::Delayed(at)) if self.phase == Phase::Ready => Some(at),
+            Some(Doom::Delayed(at)) => Some(at),
             _ => None,
         });
         delays.fold(None, |a, b| sooner(a, Some(b)))

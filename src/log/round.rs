@@ -56,13 +56,8 @@ impl PartitionLog {
         if !matches!(self.phase, Phase::Ready | Phase::Closing) {
             return;
         }
-        if let Some(round) = &self.writer.round {
-            if let Stage::Retry(at) = round.stage
-                && now.mono >= at
-            {
-                self.issue_round(out);
-            }
-            return;
+        if self.writer.round.is_some() {
+            return self.retry_round(now, out);
         }
         let Some(segment) = self.writer.next_segment() else { return };
         if !self.epochs_are_written(now, out) || self.ensure_open(segment, now, out).is_none() {
@@ -81,6 +76,13 @@ impl PartitionLog {
         let jobs = self.writer.take_jobs(segment);
         self.start_round(segment, jobs, out);
         self.fill_ahead(segment, out);
+    }
+
+    /// Writes again what found no room, when its time has come. Never left to the host's flush: nothing new may come.
+    pub(super) fn retry_round(&mut self, now: Now, out: &mut LogOut) {
+        if self.round_wake().is_some_and(|at| now.mono >= at) {
+            self.issue_round(out);
+        }
     }
 
     fn start_round(&mut self, segment: i64, jobs: Vec<WriteJob>, out: &mut LogOut) {

@@ -276,12 +276,13 @@ impl Scan {
         if self.first_last.is_none() && head.base_offset > self.next_offset && !self.rules.gaps_allowed {
             return Some("the last batch comes after a gap");
         }
-        // Below its first entry the record says nothing: it was cut to a log start that the host did not keep yet.
+        // Below its first entry the record says nothing: it was cut to a log start that the host did not keep yet,
+        // perhaps the log end, and then nothing of it is left.
         let silent = self
             .rules
             .known_epochs
             .as_ref()
-            .is_none_or(|epochs| epochs.earliest().is_some_and(|first| head.base_offset < first.start_offset));
+            .is_none_or(|epochs| epochs.earliest().is_none_or(|first| head.base_offset < first.start_offset));
         let news = !silent && head.leader_epoch > self.known_epoch(head.base_offset);
         news.then_some("the last batch has a leader epoch that is not on record")
     }

@@ -161,6 +161,8 @@ impl Rig {
         if due && self.prng.chance(1, 3) || self.disk.waiting.is_empty() {
             if due {
                 self.with(|log, now, out, events| log.wake(now, out, events));
+                let next = self.log.next_wake();
+                assert!(next.is_none_or(|at| at > self.now.mono), "a log that was woken is due at once again");
             }
             return due;
         }
@@ -176,7 +178,11 @@ impl Rig {
 
     /// Until nothing is in flight and nothing is due.
     pub fn settle(&mut self) {
-        while self.step() {}
+        let mut steps = 0;
+        while self.step() {
+            steps += 1;
+            assert!(steps < 100_000, "something is due for ever");
+        }
     }
 
     pub fn advance(&mut self, ms: u64) {

@@ -156,13 +156,17 @@ fn allowed(setting: &Setting) -> Option<String> {
     }
 }
 
-/// A node that ignores its authorizer would let everybody in.
+/// A node that ignores its authorizer would let everybody in, unless that is what the file asks for while there is no
+/// ACL: this version makes none.
 fn refuse_what_would_be_dangerous_to_ignore(raw: &Properties) -> Vec<String> {
     const AUTHORIZER: &str = "authorizer.class.name";
+    const ALLOW: &str = "allow.everyone.if.no.acl.found";
     const PROTOCOL: &str = "security.inter.broker.protocol";
+    let allows_everyone = raw.get(ALLOW).is_some_and(|value| value.value.eq_ignore_ascii_case("true"));
     let mut errors = Vec::new();
-    if raw.get(AUTHORIZER).is_some() {
-        errors.push(raw.bad(AUTHORIZER, "this version checks no permissions; remove the key to start without"));
+    if raw.get(AUTHORIZER).is_some_and(|class| !class.value.is_empty()) && !allows_everyone {
+        let allowed = "this version checks no permissions; remove the key, or set allow.everyone.if.no.acl.found=true";
+        errors.push(raw.bad(AUTHORIZER, allowed));
     }
     if raw.get(PROTOCOL).is_some_and(|protocol| protocol.value != "PLAINTEXT") {
         errors.push(raw.bad(PROTOCOL, "this version has only PLAINTEXT"));

@@ -232,6 +232,7 @@ fn run_on<M: Machine, B: Backend>(
     if cores == 0 || cores > CORES_MAX {
         return Err(StartError::Cores { count: cores });
     }
+    sys::return_freed_memory();
     let data_root = check_data_root(&options)?;
     let (mut listeners, local_addrs) = listen(&options, B::LISTENERS_BLOCK)?;
     let on_core_0 = |source| StartError::Core { core: CoreId(0), source };

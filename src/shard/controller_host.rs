@@ -170,18 +170,32 @@ impl ControllerHost {
         });
     }
 
-    /// Everything below `high_watermark` is durable: the next decision that is thereby committed.
-    pub fn commit(&mut self, high_watermark: i64) -> Option<Commit> {
-        if self.uncommitted.front()?.end > high_watermark {
-            return None;
+    /// A decision without records. It may rest on earlier ones that a power cut can still take or that a core has not
+    /// seen, so its answer waits until theirs may go. Comes back when there is nothing to wait for.
+    pub fn follow(&mut self, decided: ToAppend) -> Option<ToAppend> {
+        let ToAppend { records, commander, answer } = decided;
+        if let Some(last) = self.uncommitted.back() {
+            let (end, records) = (last.end, Arc::new(records));
+            self.uncommitted.push_back(Uncommitted { end, records, commander, answer });
+        } else if let Some(last) = self.unapplied.back() {
+            let end = last.end;
+            self.unapplied.push_back(Unapplied { end, commander, answer });
+        } else {
+            return Some(ToAppend { records, commander, answer });
         }
-        let committed = self.uncommitted.pop_front()?;
-        self.unapplied.push_back(Unapplied {
-            end: committed.end,
-            commander: committed.commander,
-            answer: committed.answer,
-        });
-        Some(Commit { end: committed.end, records: committed.records })
+        None
+    }
+
+    /// Everything below `high_watermark` is durable: the next decision with records that is thereby committed.
+    pub fn commit(&mut self, high_watermark: i64) -> Option<Commit> {
+        while self.uncommitted.front()?.end <= high_watermark {
+            let Uncommitted { end, records, commander, answer } = self.uncommitted.pop_front()?;
+            self.unapplied.push_back(Unapplied { end, commander, answer });
+            if !records.is_empty() {
+                return Some(Commit { end, records });
+            }
+        }
+        None
     }
 
     /// `core` has everything below `end` in its picture.

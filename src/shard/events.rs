@@ -159,12 +159,11 @@ impl Shard {
 
     /// Timers: retention, the logs' own, the coordinators'.
     pub fn wake(&mut self, now: Now) {
-        while let Some(&(at, key)) = self.log_timers.first()
-            && at <= now.mono
-        {
-            self.log_timers.pop_first();
-            if let Some(partition) = self.partitions.get_mut(key) {
-                partition.wake_at = None;
+        // Each log once a turn, even one that is due again at once: a turn's work is bounded.
+        let due: Vec<Key> = self.log_timers.range(..=(now.mono, Key::MAX)).map(|(_, key)| *key).collect();
+        for key in due {
+            if let Some(at) = self.partitions.get_mut(key).and_then(|partition| partition.wake_at.take()) {
+                self.log_timers.remove(&(at, key));
             }
             self.with_log(key, now, |log, now, out, events| log.wake(now, out, events));
             self.mark_dirty(key);
@@ -234,7 +233,8 @@ impl Shard {
     /// When this shard wants a turn if nothing happens before.
     pub fn next_wake(&self) -> Option<Mono> {
         let logs = self.log_timers.first().map(|(at, _)| *at);
-        let groups = self.coordinators.values().filter_map(|host| host.machine.next_wake()).min();
-        [logs, groups, Some(self.retain_at)].into_iter().flatten().min()
+        // Only what `wake` will act upon: a time that stays due would be another turn at once, for ever.
+        let retain_at = if self.is_stopping() { None } else { Some(self.retain_at) };
+        [logs, self.coordinators_next_wake(), retain_at].into_iter().flatten().min()
     }
 }

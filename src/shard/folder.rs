@@ -36,8 +36,10 @@ pub enum FolderEvent {
     Facts,
     /// These log starts are on stable storage: (core, key of its delete job).
     Kept(Vec<Keeper>),
-    /// The checkpoint files are written: core 0 may stop.
+    /// The checkpoint files of a clean stop are written: core 0 may stop.
     Finished,
+    /// They could not be written; core 0 may stop all the same.
+    NotFinished(String),
     Failed(String),
 }
 
@@ -59,6 +61,7 @@ pub struct Folder {
     waiting: Vec<Keeper>,
     write_in_flight: bool,
     final_left: u8,
+    final_error: Option<String>,
 }
 
 impl Folder {
@@ -76,6 +79,7 @@ impl Folder {
             waiting: Vec::new(),
             write_in_flight: false,
             final_left: 0,
+            final_error: None,
         }
     }
 
@@ -193,11 +197,14 @@ impl Folder {
     }
 
     fn final_done(&mut self, result: DiskResult) -> Option<FolderEvent> {
-        if let Err(error) = result {
-            return Some(FolderEvent::Failed(format!("cannot write the checkpoint files: {}", error.detail)));
-        }
         self.final_left = self.final_left.saturating_sub(1);
-        (self.final_left == 0).then_some(FolderEvent::Finished)
+        if let Err(error) = result {
+            self.final_error = Some(format!("cannot write the checkpoint files: {}", error.detail));
+        }
+        if self.final_left > 0 {
+            return None;
+        }
+        Some(self.final_error.take().map_or(FolderEvent::Finished, FolderEvent::NotFinished))
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
 use crate::base::slots::Key;
-use crate::base::time::Now;
+use crate::base::time::{Mono, Now};
 use crate::batch::build::BatchBuilder;
 use crate::batch::control::{self, ControlRecord, LeaderChange};
 use crate::batch::header::BatchHeader;
@@ -51,6 +51,10 @@ impl Shard {
                 }
             }
             FolderEvent::Finished => self.finished(),
+            FolderEvent::NotFinished(reason) => {
+                self.take_offline(&reason, now);
+                self.finished();
+            }
             FolderEvent::Failed(reason) => {
                 if self.applied_end == 0 {
                     self.notices.push(Notice::StartFailed { reason });
@@ -229,7 +233,9 @@ impl Shard {
     fn controller_append(&mut self, append: ToAppend, now: Now) {
         let Some(controller) = &mut self.controller else { return };
         if append.records.is_empty() {
-            if let (Some(commander), Some(answer)) = (append.commander, append.answer) {
+            if let Some(append) = controller.follow(append)
+                && let (Some(commander), Some(answer)) = (append.commander, append.answer)
+            {
                 self.reply(commander, Reply::Control(answer));
             }
             return;
@@ -413,6 +419,11 @@ impl Shard {
         for (asker, answer) in host.released(high_watermark) {
             self.reply(asker, Reply::Group(answer));
         }
+    }
+
+    pub(super) fn coordinators_next_wake(&self) -> Option<Mono> {
+        let active = self.coordinators.values().filter(|host| host.phase == Phase::Active);
+        active.filter_map(|host| host.machine.next_wake()).min()
     }
 
     pub(super) fn coordinators_wake(&mut self, now: Now) {

@@ -76,7 +76,8 @@ impl Shard {
         stopping.told = true;
         let checkpoints = std::mem::take(&mut stopping.own);
         // A core that does not have the picture yet does not know its logs: the checkpoint files are left as they are.
-        let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.ready);
+        // A log that was read to its end only after the stop had begun is not closed, and the files cannot name it.
+        let clean = !offline && self.serving && self.partitions.iter().all(|(_, p)| p.log.is_closed());
         self.send(CoreId(0), Message::LogsClosed { checkpoints, clean });
         if self.config.core != CoreId(0) {
             self.stopped = true;
@@ -101,7 +102,7 @@ impl Shard {
 
     pub(super) fn finished(&mut self) {
         self.stopped = true;
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
+        if !self.folder_offline && self.stopping.as_ref().is_some_and(|stopping| stopping.all_clean) {
             self.notices.push(super::Notice::StoppedClean);
         }
     }

@@ -9,7 +9,7 @@
 //! | `client/` | clients that speak Kafka's protocol, and the checker that reads everything |
 //! | `model.rs` | what was acknowledged or seen |
 //! | `swarm.rs` | what a seed turns on |
-//! | `run.rs` | one run from beginning to end |
+//! | `run.rs`, `outcome.rs` | one run from beginning to end, what it is asked and what comes of it |
 //! | `mutation.rs`, `faults.rs` | mistakes that must be caught, damage that must be noticed |
 //!
 //! Same seed, same build: same trace hash.
@@ -21,6 +21,7 @@ pub mod model;
 pub mod mutation;
 pub mod net;
 pub mod node;
+pub mod outcome;
 pub mod run;
 pub mod swarm;
 pub mod trace;

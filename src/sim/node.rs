@@ -21,6 +21,7 @@ pub struct NodePlan {
     cores: u16,
     files_max: u32,
     tail_cache_bytes: u64,
+    in_work: (usize, usize, usize),
 }
 
 impl NodePlan {
@@ -31,7 +32,7 @@ impl NodePlan {
         let values: BTreeMap<String, String> = fixed.into_iter().chain(swarm.broker_configs.iter().cloned()).collect();
         let settings = BrokerSettings::from_values(values).map_err(|errors| format!("{errors:?}"))?;
         let (cores, files_max, tail_cache_bytes) = (swarm.cores, swarm.files_max, swarm.tail_cache_bytes);
-        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes })
+        Ok(NodePlan { settings, cores, files_max, tail_cache_bytes, in_work: swarm.in_work })
     }
 
     /// The engines of one life.
@@ -58,9 +59,9 @@ impl NodePlan {
             };
             let limits = SessionLimits {
                 frame_bytes_max: 1 << 20,
-                requests_per_connection: 8,
-                bytes_in_flight: 4 << 20,
-                bytes_out: 8 << 20,
+                requests_per_connection: self.in_work.0,
+                bytes_in_flight: self.in_work.1,
+                bytes_out: self.in_work.2,
                 idle_ms: self.settings.connections_idle_max_ms,
                 fetch_sessions: 10,
             };

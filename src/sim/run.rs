@@ -5,8 +5,10 @@
 //!          each restart: everyone holds still until the checker has read everything
 //! ```
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::client::admin::Admin;
@@ -21,6 +23,7 @@ use super::model::Model;
 use super::mutation::Mutation;
 use super::net::{ClientSees, LinkId};
 use super::node::{NodePlan, Notices};
+pub use super::outcome::{Options, Outcome};
 use super::swarm::Swarm;
 use super::world::{Outward, World};
 use crate::base::prng::Prng;
@@ -38,60 +41,6 @@ const TICK: u64 = u64::MAX;
 const FAULT: u64 = u64::MAX - 1;
 const START: u64 = u64::MAX - 2;
 const RESET: u64 = u64::MAX - 3;
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub seed: u64,
-    pub swarm: Swarm,
-    /// Cut the power while this write (counted from 0) is in flight.
-    pub cut_at_write: Option<u64>,
-    pub keep_trace: bool,
-}
-
-impl Options {
-    /// The general mode.
-    pub fn of_seed(seed: u64) -> Options {
-        Options { seed, swarm: Swarm::of_seed(seed), cut_at_write: None, keep_trace: false }
-    }
-
-    /// A small run, cut at one write or not at all.
-    pub fn small(seed: u64, cut_at_write: Option<u64>) -> Options {
-        Options { seed, swarm: Swarm::small(seed), cut_at_write, keep_trace: false }
-    }
-
-    /// The run of [`Options::with_mutation`] without the mistake: it must find nothing.
-    pub fn control(seed: u64, mutation: Mutation) -> Options {
-        let mut options = Options::with_mutation(seed, mutation);
-        options.swarm.mutation = None;
-        options.swarm.disk.mutation = None;
-        options.swarm.net.mutation = None;
-        options
-    }
-
-    /// A run with a mistake in it.
-    pub fn with_mutation(seed: u64, mutation: Mutation) -> Options {
-        Options { seed, swarm: Swarm::for_mutation(seed, mutation), cut_at_write: None, keep_trace: false }
-    }
-}
-
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What should not have happened.
-    pub finding: Option<String>,
-    pub trace_hash: u64,
-    pub events: u64,
-    /// Operations that changed the disk.
-    pub writes: u64,
-    pub acked: u64,
-    pub read: u64,
-    pub restarts: u32,
-    pub flips: u32,
-    /// Virtual milliseconds.
-    pub lasted_ms: u64,
-    pub trace: Vec<String>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -141,12 +90,23 @@ struct Run {
     restart_planned: bool,
 }
 
-/// Runs one seed from beginning to end.
+/// Runs one seed from beginning to end. A machine that panics is a finding like any other.
 pub fn run(options: &Options) -> Outcome {
+    // Nothing outside sees what a broken run leaves behind.
+    catch_unwind(AssertUnwindSafe(|| run_to_end(options))).unwrap_or_else(|panic| {
+        let words = |panic: &(dyn Any + Send)| match panic.downcast_ref::<String>() {
+            Some(words) => words.clone(),
+            None => panic.downcast_ref::<&str>().copied().unwrap_or("no words").to_owned(),
+        };
+        Outcome::broken(format!("a panic: {}", words(&*panic)))
+    })
+}
+
+fn run_to_end(options: &Options) -> Outcome {
     let swarm = options.swarm.clone();
     let plan = match NodePlan::new(&swarm) {
         Ok(plan) => plan,
-        Err(error) => return Outcome::refused(error),
+        Err(error) => return Outcome::broken(format!("the simulator's settings: {error}")),
     };
     let world = World::new(options.seed, swarm.cores, swarm.disk.clone(), swarm.net.clone(), options.keep_trace);
     let model = Model::new(swarm.retention, swarm.value_max);
@@ -189,15 +149,6 @@ pub fn run(options: &Options) -> Outcome {
         flips: run.flips,
         lasted_ms: run.world.now.ms_since(begun),
         trace: run.world.trace.take_lines(),
-    }
-}
-
-impl Outcome {
-    fn refused(error: String) -> Outcome {
-        let finding = Some(format!("the simulator's settings: {error}"));
-        let (trace_hash, events, writes, acked, read, restarts, flips, lasted_ms) = (0, 0, 0, 0, 0, 0, 0, 0);
-        let trace = Vec::new();
-        Outcome { finding, trace_hash, events, writes, acked, read, restarts, flips, lasted_ms, trace }
     }
 }
 
@@ -332,6 +283,7 @@ impl Run {
                 }
             }
             Outward::Stopped => self.stopped(),
+            Outward::Spins(core) => self.model.fail(|| format!("core {} turns for ever with nothing to do", core.0)),
         }
         self.look_at_notices();
         true
@@ -541,7 +493,8 @@ impl Run {
             Phase::Work => {}
             Phase::Drain if idle => {
                 self.phase = Phase::LastRestart;
-                if self.world.random.chance(1, 2) { self.cut() } else { self.world.request_stop() }
+                let cuts = self.world.random.chance(1, 2) && !self.swarm.page_cache;
+                if cuts { self.cut() } else { self.world.request_stop() }
             }
             Phase::Check if quiet => return false,
             _ if patience_over => {

@@ -30,10 +30,17 @@ pub struct Swarm {
     pub topic_removal: bool,
     pub delete_records: bool,
     pub retention: bool,
+    pub retention_bytes: u64,
     pub files_max: u32,
     pub tail_cache_bytes: u64,
     pub sleepy: bool,
     pub slow_readers: bool,
+    /// Clients put requests of all kinds behind one another.
+    pub pipelines: bool,
+    /// Logs are synced after the answer: no power is cut.
+    pub page_cache: bool,
+    /// The bounds of a core's connections: requests, bytes of requests, bytes of answers.
+    pub in_work: (usize, usize, usize),
     /// Power cuts at random times.
     pub cuts: u32,
     pub clean_restarts: u32,
@@ -78,6 +85,8 @@ impl Swarm {
         if one_in(random, 3) {
             swarm.disk.stall_one_in = 20 + random.below(200);
         }
+        swarm.pile_up(seed);
+        swarm.forgo_syncs(seed);
         swarm.finish(random)
     }
 
@@ -96,6 +105,7 @@ impl Swarm {
         swarm.topic_removal = random.chance(1, 2);
         swarm.delete_records = random.chance(1, 2);
         swarm.work_ms = 400;
+        swarm.pile_up(seed);
         swarm.finish(random)
     }
 
@@ -130,6 +140,33 @@ impl Swarm {
         swarm.finish(random)
     }
 
+    /// Half of all runs have clients that do not wait, and some of them little room for what they ask. Numbers of its
+    /// own: the other half is what it was before.
+    fn pile_up(&mut self, seed: u64) {
+        let random = &mut Prng::new(seed ^ 0x71be_1175_0f0f_77e3);
+        self.pipelines = random.chance(1, 2);
+        if self.pipelines {
+            let mut pick = |values: [usize; 3]| values[random.below(3) as usize];
+            self.in_work = (pick([1, 2, 8]), pick([20_000, 200_000, 4 << 20]), pick([10_000, 200_000, 8 << 20]));
+            self.retention_bytes = [1_000, 50_000, 3 << 20][random.below(3) as usize];
+        }
+    }
+
+    /// Few runs sync after they answer. Nothing may take from such a node what it has not synced.
+    fn forgo_syncs(&mut self, seed: u64) {
+        let random = &mut Prng::new(seed ^ 0x0a11_0f17_1a7e_2222);
+        self.page_cache = random.chance(1, 10);
+        if !self.page_cache {
+            return;
+        }
+        (self.cuts, self.flips, self.full_disk) = (0, false, false);
+        self.clean_restarts += 1;
+        (self.disk.write_error_one_in, self.disk.read_error_one_in) = (0, 0);
+        self.broker_configs.push(("kataract.log.durability".to_owned(), "page-cache".to_owned()));
+        self.topic_configs.push(("flush.messages".to_owned(), (1 + random.below(200)).to_string()));
+        self.topic_configs.push(("flush.ms".to_owned(), (1 + random.below(500)).to_string()));
+    }
+
     fn sizes(random: &mut Prng) -> Swarm {
         let pick = |random: &mut Prng, values: &[u64]| values[random.below(values.len() as u64) as usize];
         let topics = (0..1 + random.below(3)).map(|_| 1 + random.below(4) as i32).collect();
@@ -155,10 +192,14 @@ impl Swarm {
             topic_removal: false,
             delete_records: false,
             retention: false,
+            retention_bytes: 3 << 20,
             files_max: pick(random, &[64, 200, 10_000]) as u32,
             tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
             sleepy: false,
             slow_readers: false,
+            pipelines: false,
+            page_cache: false,
+            in_work: (8, 4 << 20, 8 << 20),
             cuts: 0,
             clean_restarts: 0,
             reset_every_ms: 0,
@@ -182,7 +223,7 @@ impl Swarm {
             self.topic_configs.push(("segment.ms".to_owned(), (20 + random.below(1_000)).to_string()));
         }
         if self.retention {
-            self.topic_configs.push(("retention.bytes".to_owned(), (3 * self.segment_bytes).to_string()));
+            self.topic_configs.push(("retention.bytes".to_owned(), self.retention_bytes.to_string()));
             if random.chance(1, 2) {
                 self.topic_configs.push(("retention.ms".to_owned(), (500 + random.below(5_000)).to_string()));
             }

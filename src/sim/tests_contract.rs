@@ -27,6 +27,8 @@ impl Rig for Simulated {
             match world.step(until) {
                 Some(Outward::Timer(_)) => world.request_stop(),
                 Some(Outward::Stopped) => return,
+                // A machine of the contract may want one turn after another.
+                Some(Outward::Spins(_)) => {}
                 Some(other) => panic!("nobody asked for {other:?}"),
                 None => panic!("the machines did not stop"),
             }

@@ -22,6 +22,10 @@ use crate::port::turn::{Effects, Inputs, Machine, NextWake, Token};
 /// Wall time at the beginning of every run, milliseconds since 1970.
 const WALL_START_MS: WallMs = 1_750_000_000_000;
 
+/// A core with so many turns in a row without any input or effect, within so many milliseconds, is spinning.
+const IDLE_TURNS_MAX: u32 = 1_000;
+const IDLE_TURNS_MS: u64 = 1_000;
+
 /// Something to happen.
 #[derive(Clone, Debug)]
 enum Event {
@@ -43,6 +47,8 @@ pub enum Outward {
     CutDue,
     /// Every machine has stopped.
     Stopped,
+    /// A core wants turn after turn, and neither gets nor does anything in them.
+    Spins(CoreId),
 }
 
 struct Core<M: Machine> {
@@ -55,6 +61,20 @@ struct Core<M: Machine> {
     busy_until: Mono,
     told_to_stop: bool,
     stopped: bool,
+    /// Turns in a row without any input or effect, and since when.
+    idle_turns: u32,
+    idle_since: Mono,
+}
+
+impl<M: Machine> Core<M> {
+    /// Counts a turn; true when the core is spinning.
+    fn counts_idle(&mut self, idle: bool, now: Mono) -> bool {
+        if !idle || now.ms_since(self.idle_since) > IDLE_TURNS_MS {
+            (self.idle_turns, self.idle_since) = (0, now);
+        }
+        self.idle_turns += u32::from(idle);
+        self.idle_turns == IDLE_TURNS_MAX
+    }
 }
 
 /// The world of one node. Sees everything.
@@ -123,6 +143,8 @@ impl<M: Machine> World<M> {
                 busy_until: self.now,
                 told_to_stop: false,
                 stopped: false,
+                idle_turns: 0,
+                idle_since: self.now,
             });
         }
         for core in 0..count {
@@ -348,6 +370,10 @@ impl<M: Machine> World<M> {
             core.0
         );
         target.stopped = effects.stopped;
+        let idle = !news && effects.disk.is_empty() && effects.mail.is_empty() && effects.net.is_empty();
+        if target.counts_idle(idle, now.mono) {
+            self.outward.push_back(Outward::Spins(core));
+        }
         let cost = 500 + self.random.below(20_000);
         let target = &mut self.cores[index];
         target.busy_until = now.mono + cost;

@@ -66,6 +66,11 @@ pub fn api_key(pending: &[u8]) -> Option<i16> {
     Some(i16::from_be_bytes([prefix[0], prefix[1]]))
 }
 
+/// Bytes of the frame at the front without its length, as it says itself; 0 while that is not known or is nonsense.
+pub fn announced_bytes(pending: &[u8]) -> usize {
+    announced(pending, i32::MAX as usize).ok().flatten().unwrap_or(0)
+}
+
 /// Room for a frame like the last one of the connection, so that it arrives with one receive and is not moved.
 pub fn expected_read_bytes(last_frame: usize) -> usize {
     let whole = LENGTH_BYTES + last_frame;

@@ -186,6 +186,12 @@ impl Node {
         }
     }
 
+    /// The running process.
+    #[allow(dead_code, reason = "the bench tests read its CPU time")]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a node that was started").id()
+    }
+
     /// The data folder of the node.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

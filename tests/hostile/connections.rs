@@ -84,7 +84,7 @@ fn a_hundred_mebibytes_of_empty_names_are_refused_before_they_have_arrived() {
 fn requests_with_as_many_elements_as_possible_take_bounded_memory() {
     let mut node = Node::start(&["auto.create.topics.enable=true"]);
     let mut witness = Witness::new(node.address, "dense");
-    for elements in [10_000_u32, 29_990, 30_001, 3_000_000] {
+    for elements in [10_000_u32, 99_990, 100_001, 3_000_000] {
         for (api_key, version, body) in dense(elements) {
             let mut client = Client::connect(node.address);
             client.patience(Duration::from_secs(20));
@@ -98,6 +98,40 @@ fn requests_with_as_many_elements_as_possible_take_bounded_memory() {
         witness.works(SOON).expect("others are served");
     }
     node.assert_unharmed();
+}
+
+/// Each is legal alone and answered; all of them at once wait for each other rather than pile up.
+#[test]
+fn legal_large_requests_of_many_connections_at_once_share_a_budget() {
+    let mut node = Node::start(&[]);
+    let mut witness = Witness::new(node.address, "large");
+    witness.works(SOON).expect("before");
+    // Groups have coordinators from now on.
+    let find = requests::frame(key::FIND_COORDINATOR, 4, b"\0\x02\x02g\0");
+    Client::connect(node.address).ask(&find).expect("an answer");
+    for (api_key, version, body) in dense(99_990) {
+        if ![key::OFFSET_FETCH, key::DESCRIBE_GROUPS, key::METADATA].contains(&api_key) {
+            continue;
+        }
+        node.rest();
+        let frame = requests::frame(api_key, version, &body);
+        let started = Instant::now();
+        let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(node.address)).collect();
+        for client in &mut clients {
+            client.patience(Duration::from_secs(60));
+            assert!(client.send(&frame));
+        }
+        for client in &mut clients {
+            assert!(matches!(client.hear(), Heard::Answer(_)), "API {api_key}");
+        }
+        let above = node.peak_above_idle();
+        println!("API {api_key}: {} KiB above idle, {:?}", above >> 10, started.elapsed());
+        // A core's share of requests in work, one more that came on top, and answers that are being read.
+        assert!(above <= 3 * CEILING, "API {api_key}: {} KiB", above >> 10);
+        assert!(started.elapsed() < Duration::from_secs(30), "API {api_key}: {:?}", started.elapsed());
+    }
+    witness.works(SOON).expect("others are served");
+    node.assert_alive();
 }
 
 /// Requests whose largest list has the smallest elements: API, version, body.

@@ -140,7 +140,7 @@ impl Tree {
 /// Files that Cargo hands to the compiler by itself.
 fn is_root(path: &str) -> bool {
     let direct = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| !rest.contains('/'));
-    matches!(path, "src/lib.rs" | "src/main.rs" | "build.rs")
+    matches!(path, "src/lib.rs" | "src/main.rs" | "build.rs" | "fuzz/src/lib.rs")
         || direct("tests/")
         || direct("benches/")
         || direct("examples/")

@@ -106,7 +106,7 @@ pub struct Setting {
 }
 
 /// Families of Kafka settings that are known by prefix only, because this version acts on none of them.
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 13] = [
     "ssl.",
     "sasl.",
     "listener.name.",
@@ -118,6 +118,9 @@ const FAMILIES: [&str; 11] = [
     "kafka.metrics.",
     "security.",
     "config.providers",
+    // Settings of the standard authorizer, not of the broker.
+    "allow.everyone.if.no.acl.found",
+    "super.users",
 ];
 
 /// What is known about a key of a broker's file.

@@ -105,6 +105,16 @@ fn what_one_node_cannot_do_is_refused_and_explained() {
 }
 
 #[test]
+fn an_authorizer_that_allows_everyone_is_a_warning() {
+    let pairs = [
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ];
+    let config = load(&pairs).expect("nobody loses a protection");
+    assert!(config.warnings.iter().any(|warning| warning.contains("authorizer.class.name")), "{:?}", config.warnings);
+}
+
+#[test]
 fn listeners_that_cannot_work_are_refused_and_explained() {
     for (pairs, word) in [
         (vec![("listeners", "nonsense")], "NAME://host:port"),

@@ -1,18 +1,23 @@
 //! A consumer by fetch, with a session (KIP-227) or without: reads every partition from its start and on, and tells the
-//! model what it sees. On one connection the high watermark of a partition never goes back.
+//! model what it sees. On one connection the high watermark of a partition never goes back. Without a session it may
+//! have several fetches in flight, of the same offsets or not: each is answered for what it asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{FetchResponse, ListOffsetsRequest, ListOffsetsResponse, TopicName};
 
+use super::aside::{ASIDE, Aside};
 use super::records::{Reader, read};
 use super::{Answer, Client, Cx, Line, Verdict, text, verdict};
 use crate::wire::{ErrorCode, from_message_uuid, to_message_uuid};
 
 const FETCH: u64 = 0;
 const OFFSETS: u64 = 1;
+/// Fetches that may follow one another without waiting.
+const IN_FLIGHT_MAX: u64 = 4;
 
 type Place = (String, u32, i32);
 
@@ -37,6 +42,9 @@ pub struct Consumer {
     session_epoch: i32,
     forgotten: Vec<Place>,
     asked: Option<Place>,
+    /// Where each fetch in flight reads.
+    fetching: VecDeque<BTreeMap<Place, i64>>,
+    aside: Aside,
 }
 
 impl Consumer {
@@ -49,6 +57,8 @@ impl Consumer {
             session_epoch: 0,
             forgotten: Vec::new(),
             asked: None,
+            fetching: VecDeque::new(),
+            aside: Aside::default(),
         }
     }
 
@@ -77,7 +87,10 @@ impl Consumer {
         self.refresh(cx);
         if let Some((place, _)) = self.positions.iter().find(|(_, position)| position.lost_place) {
             let place = place.clone();
-            return self.ask_start(place, cx);
+            if self.asked.is_none() {
+                self.ask_start(place, cx);
+            }
+            return;
         }
         let (least, most) = if self.with_session { (7, 17) } else { (4, 17) };
         let version = cx.version(least, most);
@@ -123,7 +136,21 @@ impl Consumer {
         }
         request.forgotten_topics_data = Vec::<ForgottenTopic>::new();
         self.forgotten.clear();
+        let reads = self.positions.iter().map(|(place, position)| (place.clone(), position.offset)).collect();
+        self.fetching.push_back(reads);
         self.line.send(&request, version, FETCH, true, cx);
+    }
+
+    /// Sends more behind a fetch.
+    fn more(&mut self, cx: &mut Cx<'_>) {
+        if !self.with_session && self.asked.is_none() {
+            for _ in 0..cx.below(IN_FLIGHT_MAX) {
+                self.fetch(cx);
+            }
+        }
+        if cx.chance(1, 2) {
+            self.aside.ask_some(&mut self.line, cx);
+        }
     }
 
     fn end_session(&mut self) {
@@ -168,7 +195,7 @@ impl Consumer {
         }
     }
 
-    fn fetched(&mut self, response: FetchResponse, cx: &mut Cx<'_>) {
+    fn fetched(&mut self, reads: &BTreeMap<Place, i64>, response: FetchResponse, cx: &mut Cx<'_>) {
         match verdict(response.error_code) {
             Verdict::Done => {}
             Verdict::Wrong(
@@ -195,12 +222,15 @@ impl Consumer {
                 continue;
             };
             for part in topic.partitions {
-                self.part(&(name.clone(), incarnation, part.partition_index), &part, cx);
+                let place = (name.clone(), incarnation, part.partition_index);
+                // Not what it asked for: the topic has been made anew meanwhile.
+                let Some(offset) = reads.get(&place) else { continue };
+                self.part(&place, *offset, &part, cx);
             }
         }
     }
 
-    fn part(&mut self, place: &Place, part: &kafka_protocol::messages::fetch_response::PartitionData, cx: &mut Cx<'_>) {
+    fn part(&mut self, place: &Place, offset: i64, part: &PartitionData, cx: &mut Cx<'_>) {
         let Some(position) = self.positions.get_mut(place) else { return };
         let known = cx.model.part(&place.0, place.1, place.2).map(|part| part.damaged_from.is_some());
         let Some(damaged) = known else { return };
@@ -229,13 +259,14 @@ impl Consumer {
         }
         position.high_watermark = part.high_watermark;
         if let Some(records) = &part.records {
-            let reader = Reader { topic: &place.0, incarnation: place.1, partition: place.2, offset: position.offset };
+            let reader = Reader { topic: &place.0, incarnation: place.1, partition: place.2, offset };
             let out = read(&reader, records, cx);
             position.given_up |= out.damaged;
-            if out.next > part.high_watermark && !out.damaged {
+            // A position that damage has left above the log stays there until records come.
+            if out.next > part.high_watermark && !out.damaged && !records.is_empty() {
                 cx.model.fail(|| format!("{place:?}: read up to {}, above {}", out.next, part.high_watermark));
             }
-            position.offset = out.next;
+            position.offset = position.offset.max(out.next);
         }
     }
 }
@@ -244,6 +275,9 @@ impl Client for Consumer {
     fn wake(&mut self, cx: &mut Cx<'_>) {
         if self.line.waiting() == 0 && !cx.draining {
             self.fetch(cx);
+            if cx.swarm.pipelines && self.line.waiting() > 0 {
+                self.more(cx);
+            }
         }
         if cx.wake_in_ns.is_none() {
             cx.wake_in_ms(200);
@@ -253,9 +287,12 @@ impl Client for Consumer {
     fn answer(&mut self, answer: Answer, cx: &mut Cx<'_>) {
         let think = cx.below(cx.swarm.think_ms * 1_000_000 + 1);
         cx.wake_in_ns = Some(think);
-        if answer.tag == FETCH {
+        if answer.tag == ASIDE {
+            self.aside.take(&answer, cx);
+        } else if answer.tag == FETCH {
+            let reads = self.fetching.pop_front().unwrap_or_default();
             if let Some(response) = answer.decode::<FetchResponse>(cx) {
-                self.fetched(response, cx);
+                self.fetched(&reads, response, cx);
             }
         } else if let Some(response) = answer.decode::<ListOffsetsResponse>(cx) {
             self.start_found(response, cx);
@@ -265,6 +302,8 @@ impl Client for Consumer {
     fn lost(&mut self, cx: &mut Cx<'_>) {
         self.end_session();
         self.asked = None;
+        self.fetching.clear();
+        self.aside.clear();
         for position in self.positions.values_mut() {
             position.high_watermark = 0;
         }

@@ -78,7 +78,12 @@ impl Member {
             State::Joined(members) => self.sync(&members, cx),
             State::Member(_) if self.left == 0 => self.leave(cx),
             State::Member(shares) => match cx.below(10) {
-                0..6 => self.commit(&shares, cx),
+                0..6 => {
+                    self.commit(&shares, cx);
+                    if cx.swarm.pipelines && cx.chance(1, 2) {
+                        self.beat(cx);
+                    }
+                }
                 6 if cx.chance(1, 4) => self.leave(cx),
                 _ => self.beat(cx),
             },

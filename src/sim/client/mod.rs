@@ -2,6 +2,7 @@
 //! the model what they were told.
 
 pub mod admin;
+pub mod aside;
 pub mod checker;
 pub mod committer;
 pub mod consumer;

@@ -1,7 +1,8 @@
 //! A producer as Kafka's own: batches in flight, retries in order, with idempotence or without.
 //!
 //! Each lane (partition) sends its batches in order. After an error it waits until everything in flight is answered and
-//! goes on with the first batch that is not acknowledged, which is what makes idempotence work.
+//! goes on with the first batch that is not acknowledged, which is what makes idempotence work. Questions of other
+//! kinds go behind its batches; sometimes it sends nothing more until all of them are answered.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProduceResponse, TopicName};
 
+use super::aside::{ASIDE, Aside};
 use super::{Answer, Client, Cx, Line, Verdict, text, verdict};
 use crate::batch::build::BatchBuilder;
 use crate::batch::compress::Codec;
@@ -74,6 +76,9 @@ pub struct Producer {
     next_tag: u64,
     counter: u32,
     left: u32,
+    aside: Aside,
+    /// Nothing is sent until everything is answered.
+    holding: bool,
     /// Topics this producer id has written to: a topic made anew under an old name needs a new id, since a late request
     /// may still carry old sequences into it.
     used: BTreeMap<String, u32>,
@@ -92,6 +97,8 @@ impl Producer {
             next_tag: 0,
             counter: 0,
             left,
+            aside: Aside::default(),
+            holding: false,
             used: BTreeMap::new(),
         }
     }
@@ -174,6 +181,10 @@ impl Producer {
     }
 
     fn work(&mut self, cx: &mut Cx<'_>) {
+        self.holding &= self.line.waiting() > 0;
+        if self.holding {
+            return;
+        }
         if self.kind.idempotent && self.id.is_none() {
             if self.line.waiting() == 0 {
                 self.begin_id(cx);
@@ -184,9 +195,14 @@ impl Producer {
         if self.kind.idempotent && self.id.is_none() {
             return;
         }
-        while self.sent.len() < self.kind.depth {
-            let Some(request) = self.gather(cx) else { return };
+        while self.sent.len() < self.kind.depth
+            && let Some(request) = self.gather(cx)
+        {
             self.send(request, cx);
+        }
+        if cx.swarm.pipelines && self.line.waiting() > 0 && cx.chance(1, 4) {
+            self.aside.ask_some(&mut self.line, cx);
+            self.holding = cx.chance(1, 2);
         }
     }
 
@@ -376,6 +392,9 @@ impl Client for Producer {
             }
             return;
         }
+        if answer.tag == ASIDE {
+            return self.aside.take(&answer, cx);
+        }
         let Some((_, sent)) = self.sent.pop_front() else { return };
         let Some(response) = answer.decode::<ProduceResponse>(cx) else { return };
         self.produced(sent, response, cx);
@@ -383,6 +402,7 @@ impl Client for Producer {
 
     fn lost(&mut self, cx: &mut Cx<'_>) {
         self.sent.clear();
+        self.aside.clear();
         for lane in &mut self.lanes {
             for batch in lane.queue.iter_mut().filter(|batch| batch.state == State::InFlight) {
                 batch.state = State::Waiting;
@@ -399,6 +419,6 @@ impl Client for Producer {
     }
 
     fn is_idle(&self) -> bool {
-        self.left == 0 && self.unfinished() == 0
+        self.left == 0 && self.unfinished() == 0 && self.line.waiting() == 0
     }
 }

@@ -68,8 +68,8 @@ fn the_limits_on_bytes_elements_and_memory_hold() {
         body.put_bytes(0, 2 * count as usize);
         body.freeze()
     };
-    assert_eq!(check(key::METADATA, 1, &elements(30_000)), Ok(()));
-    assert_eq!(check(key::METADATA, 1, &elements(30_001)), Err(WireError::TooManyElements { limit: 30_000 }));
+    assert_eq!(check(key::METADATA, 1, &elements(100_000)), Ok(()));
+    assert_eq!(check(key::METADATA, 1, &elements(100_001)), Err(WireError::TooManyElements { limit: 100_000 }));
 
     // Each topic with a tagged field of its own: six bytes an element that decode into a map each.
     let tagged = |count: u32| {
