@@ -52,6 +52,8 @@ pub mod foreign;
 pub mod producers;
 
 #[cfg(test)]
+mod tests_ahead;
+#[cfg(test)]
 mod tests_cases;
 #[cfg(test)]
 mod tests_disk;

@@ -11,7 +11,7 @@ pub struct MemoryPlan {
     pub budget: u64,
     /// Frames arriving, and read and not yet answered, a core.
     pub bytes_in_flight: u64,
-    /// Recently written data kept for readers, a core.
+    /// Recently written data kept for readers, a core. What is read ahead of them takes up to an eighth of it on top.
     pub tail_cache: u64,
     /// Answers waiting for slow readers, a core.
     pub bytes_out: u64,
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_plan_fit_the_budget_and_too_little_is_refused() {
         let plan = MemoryPlan::split(BUDGET_DEFAULT, 2).unwrap();
-        assert!(2 * (plan.bytes_in_flight + plan.tail_cache + plan.bytes_out) < plan.budget);
+        assert!(2 * (plan.bytes_in_flight + plan.tail_cache + plan.tail_cache / 8 + plan.bytes_out) < plan.budget);
         assert!(MemoryPlan::split(1 << 20, 2).unwrap_err().contains("at least"));
     }
 }

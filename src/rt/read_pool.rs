@@ -14,7 +14,7 @@ use crate::base::chunk::Chunk;
 /// Reads below this take fresh memory: the allocator is good at those.
 const BYTES_MIN: usize = 64 << 10;
 /// Bytes kept for the next reads of one core.
-const KEPT_BYTES_MAX: usize = 16 << 20;
+const KEPT_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 struct Kept {

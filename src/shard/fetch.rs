@@ -30,6 +30,8 @@ pub struct FetchJob {
     in_flight: usize,
     /// The first item that had data, but none that fits, while another read might still bring some.
     starved: Option<usize>,
+    /// That item was read again; whatever it brings, the job is done.
+    last_try: bool,
 }
 
 #[derive(Debug)]
@@ -55,16 +57,7 @@ struct Bounds {
 
 impl Shard {
     pub(super) fn fetch(&mut self, from: CoreId, key: AskKey, ask: FetchAsk) {
-        let item = |wanted| Item { wanted, share: 0, result: None };
-        let job = self.fetch_jobs.insert(FetchJob {
-            asker: (from, key),
-            items: ask.items.into_iter().map(item).collect(),
-            next: 0,
-            bytes_left: ask.max_bytes,
-            found_any: false,
-            in_flight: 0,
-            starved: None,
-        });
+        let job = self.fetch_jobs.insert(FetchJob::new((from, key), ask));
         self.fetch_progress(job);
     }
 
@@ -74,14 +67,11 @@ impl Shard {
             let Some(work) = self.fetch_jobs.get(job) else { return };
             let wanted = work.items[index].wanted.clone();
             let (share, at_least_one) = (work.bytes_left.min(wanted.max_bytes), work.may_exceed());
-            match self.fetch_item((job, index), &wanted, share, at_least_one) {
-                Some(result) => self.fetch_item_done((job, index), result),
-                None => {
-                    let Some(work) = self.fetch_jobs.get_mut(job) else { return };
-                    work.bytes_left -= share;
-                    work.items[index].share = share;
-                    work.in_flight += 1;
-                }
+            let result = self.fetch_item((job, index), &wanted, share, at_least_one);
+            let Some(work) = self.fetch_jobs.get_mut(job) else { return };
+            match result {
+                Some(result) => work.done(index, result),
+                None => work.begun(index, share),
             }
         }
         if self.fetch_jobs.get(job).is_some_and(|work| work.in_flight > 0) {
@@ -94,20 +84,6 @@ impl Shard {
             });
             self.reply(work.asker, Reply::Fetch(done.collect()));
         }
-    }
-
-    fn fetch_item_done(&mut self, (job, index): (Key, usize), result: Result<Fetched, PartitionError>) {
-        let Some(work) = self.fetch_jobs.get_mut(job) else { return };
-        let item = &mut work.items[index];
-        if let Ok(fetched) = &result {
-            work.bytes_left = work.bytes_left.saturating_sub(u32::try_from(fetched.bytes).unwrap_or(u32::MAX));
-            work.found_any |= fetched.bytes > 0;
-            let more = fetched.diverging.is_none() && item.wanted.offset < fetched.high_watermark;
-            if more && fetched.bytes == 0 {
-                work.starved.get_or_insert(index);
-            }
-        }
-        item.result = Some(result);
     }
 
     /// `None`: the disk is asked, [`Shard::fetch_read_done`] goes on.
@@ -173,9 +149,6 @@ impl Shard {
         key: Key,
         result: Result<ReadData, ReadError>,
     ) {
-        let Some(work) = self.fetch_jobs.get_mut(job) else { return };
-        work.in_flight -= 1;
-        work.bytes_left += std::mem::take(&mut work.items[index].share);
         let result = match (result, self.partitions.get(key)) {
             (_, None) => Err(PartitionError::Unknown),
             (Err(error), Some(_)) => Err(read_error(error)),
@@ -187,7 +160,8 @@ impl Shard {
                 Ok(fetched(&bounds, data, None))
             }
         };
-        self.fetch_item_done((job, index), result);
+        let Some(work) = self.fetch_jobs.get_mut(job) else { return };
+        work.ended(index, result);
         self.fetch_progress(job);
     }
 
@@ -246,6 +220,19 @@ impl Shard {
 }
 
 impl FetchJob {
+    fn new(asker: (CoreId, AskKey), ask: FetchAsk) -> FetchJob {
+        FetchJob {
+            asker,
+            items: ask.items.into_iter().map(|wanted| Item { wanted, share: 0, result: None }).collect(),
+            next: 0,
+            bytes_left: ask.max_bytes,
+            found_any: false,
+            in_flight: 0,
+            starved: None,
+            last_try: false,
+        }
+    }
+
     /// The item to read now; `None`: all are read, or it must be known first what the reads in flight bring.
     fn next_item(&mut self) -> Option<usize> {
         if self.in_flight > 0 && self.bytes_left == 0 {
@@ -255,13 +242,41 @@ impl FetchJob {
             self.next += 1;
             return Some(self.next - 1);
         }
-        if self.in_flight > 0 || self.found_any {
+        if self.in_flight > 0 || self.found_any || self.last_try {
             return None;
         }
         // Nothing was found within the limit: one item may exceed it, or its reader would never get on.
         let starved = self.starved.take()?;
+        self.last_try = true;
         self.bytes_left = self.bytes_left.max(1);
         Some(starved)
+    }
+
+    /// The disk is asked for an item, which may bring its share.
+    fn begun(&mut self, index: usize, share: u32) {
+        self.bytes_left -= share;
+        self.items[index].share = share;
+        self.in_flight += 1;
+    }
+
+    /// The disk has answered.
+    fn ended(&mut self, index: usize, result: Result<Fetched, PartitionError>) {
+        self.in_flight -= 1;
+        self.bytes_left += std::mem::take(&mut self.items[index].share);
+        self.done(index, result);
+    }
+
+    fn done(&mut self, index: usize, result: Result<Fetched, PartitionError>) {
+        let item = &mut self.items[index];
+        if let Ok(fetched) = &result {
+            self.bytes_left = self.bytes_left.saturating_sub(u32::try_from(fetched.bytes).unwrap_or(u32::MAX));
+            self.found_any |= fetched.bytes > 0;
+            let more = fetched.diverging.is_none() && item.wanted.offset < fetched.high_watermark;
+            if more && fetched.bytes == 0 {
+                self.starved.get_or_insert(index);
+            }
+        }
+        item.result = Some(result);
     }
 
     /// Whether the next read brings its first batch even when it is too large.
@@ -299,5 +314,61 @@ pub(super) fn read_error(error: ReadError) -> PartitionError {
         // Closed, truncated or deleted while the read was under way: the client asks again and learns what became of
         // it.
         ReadError::Gone => PartitionError::Stopping,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{TopicPartition, Uuid};
+
+    fn job(max_bytes: u32, items: u32) -> FetchJob {
+        let item = |slot| FetchItem {
+            slot,
+            partition: TopicPartition { topic: Uuid([1; 16]), partition: slot as i32 },
+            offset: 0,
+            max_bytes: 100,
+            leader_epoch: -1,
+            last_fetched_epoch: -1,
+        };
+        FetchJob::new((CoreId(0), 1), FetchAsk { items: (0..items).map(item).collect(), max_bytes })
+    }
+
+    /// A partition with data, of which so much came.
+    fn brought(bytes: usize) -> Result<Fetched, PartitionError> {
+        Ok(Fetched { high_watermark: 5, log_start: 0, parts: Vec::new(), bytes, diverging: None })
+    }
+
+    #[test]
+    fn reads_in_flight_never_promise_more_than_the_limit_and_give_back_what_they_did_not_bring() {
+        let mut job = job(150, 4);
+        assert_eq!((job.next_item(), job.may_exceed()), (Some(0), true));
+        job.begun(0, 100);
+        assert_eq!((job.next_item(), job.may_exceed()), (Some(1), false));
+        job.begun(1, 50);
+        assert_eq!(job.next_item(), None, "nothing is left to promise");
+        job.ended(1, brought(20));
+        assert_eq!((job.next_item(), job.bytes_left), (Some(2), 30));
+        job.done(2, brought(30));
+        assert_eq!(job.next_item(), None, "the first may still give something back");
+        job.ended(0, brought(90));
+        assert_eq!((job.next_item(), job.bytes_left), (Some(3), 10));
+        job.done(3, brought(0));
+        assert_eq!(job.next_item(), None, "others have data: the one that was left out comes with the next request");
+    }
+
+    #[test]
+    fn when_nothing_fits_one_item_may_exceed_the_limit_and_is_asked_once() {
+        let mut job = job(10, 2);
+        assert_eq!(job.next_item(), Some(0));
+        job.begun(0, 5);
+        assert_eq!((job.next_item(), job.may_exceed()), (Some(1), false));
+        job.begun(1, 5);
+        job.ended(1, brought(0));
+        job.ended(0, Err(PartitionError::Storage));
+        assert_eq!((job.next_item(), job.may_exceed()), (Some(1), true));
+        job.begun(1, 10);
+        job.ended(1, brought(0));
+        assert_eq!(job.next_item(), None, "it has nothing to give, and is not asked for ever");
     }
 }
