@@ -377,3 +377,40 @@ fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
     }
     node.assert_unharmed();
 }
+
+/// Consumers at rest: the node sleeps, and who works beside them is served as if they were not there.
+#[test]
+fn ten_thousand_fetches_that_wait_for_news_cost_no_processor_time() {
+    const POLLS: usize = 10_000;
+    let mut node = Node::start(&["max.connections=20000"]);
+    let mut witness = Witness::new(node.address, "polls");
+    witness.works(SOON).expect("before");
+    Client::connect(node.address).ask(&requests::create_topic("quiet", 1)).expect("a topic");
+    let shape = FetchShape { offset: 0, max_wait_ms: 300_000, min_bytes: 1, max_bytes: 1 << 20 };
+    let poll = requests::fetch("quiet", shape);
+    let mut held = Vec::with_capacity(POLLS);
+    while held.len() < POLLS {
+        // The test and the node each have a descriptor for every one: fewer where the system allows fewer.
+        let Ok(mut client) = Client::try_connect(node.address) else { break };
+        assert!(client.send(&poll));
+        held.push(client);
+    }
+    println!("{} fetches wait", held.len());
+    assert!(held.len() >= 500, "too few descriptors for this test");
+    witness.works(SOON).expect("others are served");
+    let rests = (0..20).any(|_| {
+        let before = node.cpu_seconds();
+        thread::sleep(Duration::from_secs(1));
+        node.cpu_seconds() - before < 0.025
+    });
+    assert!(rests, "a node with nothing to do was never at rest for a second");
+    // They do wait: a record wakes every one of them.
+    let frame = requests::produce("quiet", -1, &requests::batch(Codec::None, 1));
+    Client::connect(node.address).ask(&frame).expect("a produce");
+    for client in held.iter_mut().step_by(97) {
+        client.patience(Duration::from_secs(30));
+        assert!(matches!(client.hear(), Heard::Answer(answer) if answer.len() > 100));
+    }
+    node.assert_alive();
+    witness.works(SOON).expect("others are served after all");
+}
