@@ -391,7 +391,10 @@ fn ten_thousand_fetches_that_wait_for_news_cost_no_processor_time() {
     let mut held = Vec::with_capacity(POLLS);
     while held.len() < POLLS {
         // The test and the node each have a descriptor for every one: fewer where the system allows fewer.
-        let Ok(mut client) = Client::try_connect(node.address) else { break };
+        let Ok(mut client) = Client::try_connect(node.address) else {
+            held.truncate(held.len().saturating_sub(100));
+            break;
+        };
         assert!(client.send(&poll));
         held.push(client);
     }
