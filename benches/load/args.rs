@@ -25,7 +25,7 @@ pub struct Shape {
 }
 
 /// Shapes that budget.md speaks of. A Java producer's 16 KiB batch holds 15 records of 1 KiB.
-const SHAPES: &[Shape] = &[
+pub const SHAPES: &[Shape] = &[
     Shape { name: "16k", records_per_batch: 15, record_bytes: 1024, batches_per_request: 1, connections: 2, depth: 5 },
     Shape {
         name: "16k-six",
@@ -68,7 +68,7 @@ pub struct Plan {
     pub reads: usize,
     /// Empty the system's page cache before each of them (needs root).
     pub drop_caches: bool,
-    /// After each fetch step: produce at this rate, alone and beside a reader of the step's topic.
+    /// After each fetch step: produce the first shape at this rate, alone and beside a reader of the step's topic.
     pub pace: Option<Pace>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::args::{Broker, Plan, Step};
+use crate::args::{Broker, Plan, SHAPES, Step};
 use crate::{paced, produce};
 use kataract::cli::bench::process::{self, Cpu};
 
@@ -47,7 +47,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
                         tell(&fetched.name, round, broker, &run);
                         fetched.runs[at].push(run);
                     }
-                    paced_once(plan, step, broker, &topic).map_err(failed)?;
+                    paced_once(plan, broker, &topic).map_err(failed)?;
                 }
             }
         }
@@ -86,11 +86,11 @@ fn fetch_once(plan: &Plan, broker: &Broker, topic: &str) -> std::io::Result<Run>
 }
 
 /// Produces at a rate, alone and beside a reader of `cold`, and tells both.
-fn paced_once(plan: &Plan, step: &Step, broker: &Broker, cold: &str) -> std::io::Result<()> {
+fn paced_once(plan: &Plan, broker: &Broker, cold: &str) -> std::io::Result<()> {
     let Some(pace) = plan.pace else { return Ok(()) };
     let topic = format!("{cold}-paced");
     produce::make_topic(broker.address, &topic, plan.partitions)?;
-    let shape = &step.shape;
+    let shape = &SHAPES[0];
     paced::alone(broker.address, &topic, plan.partitions, shape, pace)?.tell("alone", &broker.name);
     let both = (topic.as_str(), cold);
     paced::beside_a_reader(broker.address, both, plan.partitions, shape, pace)?.tell("beside a reader", &broker.name);
