@@ -11,7 +11,7 @@ use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind, Leftover};
 use super::ops::Op;
-use super::read_policy::SEALED_DIRECT;
+use super::read_policy;
 use super::segment::FileState;
 use super::types::{LogEvent, LogOut, ReadError, sooner};
 
@@ -39,11 +39,12 @@ impl PartitionLog {
             self.retry_soon(now.mono);
             return None;
         };
+        let direct = read_policy::is_direct(self.config.durability);
         let segment = self.segment_mut(base);
         let swap = segment.swap;
         segment.file = FileState::Opening(file);
         if for_reading {
-            segment.direct = SEALED_DIRECT;
+            segment.direct = direct;
         }
         let mode = OpenMode { direct: segment.direct, create: segment.durable == 0 };
         let path = match swap {

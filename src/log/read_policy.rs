@@ -4,12 +4,15 @@
 //! ```text
 //!   end of the log        frozen chunks of the tail cache: no read at all
 //!   everything else       direct reads past the page cache; a reader in sequence finds its next piece read already
+//!                         (in page-cache mode through it)
 //! ```
 //! Both ways of reading a rolled segment were measured (tuning/budget.md): through the page cache every byte is copied
 //! once more and the kernel's own read-ahead asks for no more than ours does.
 
 use std::cell::Cell;
 use std::rc::Rc;
+
+use super::types::Durability;
 
 /// Readers of one log that are remembered.
 pub(super) const STREAMS_MAX: usize = 8;
@@ -22,8 +25,11 @@ const AHEAD_BYTES_USUAL: u32 = 1 << 20;
 /// How long something that was read ahead waits for its reader.
 pub(super) const AHEAD_IDLE_MS: u64 = 2_000;
 
-/// Whether a rolled segment is read past the page cache.
-pub(super) const SEALED_DIRECT: bool = true;
+/// Whether a rolled segment is read past the page cache: as it was written. What the page cache may still hold would
+/// have to be written out before a direct read.
+pub(super) fn is_direct(durability: Durability) -> bool {
+    durability == Durability::Stable
+}
 
 /// How a reader went about so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
