@@ -57,6 +57,7 @@ impl Rig {
             seed: 1,
             files_max: 1000,
             tail_cache_bytes: 64 << 20,
+            member_bytes_max: 16 << 20,
         };
         let limits = SessionLimits {
             frame_bytes_max: 100 << 20,

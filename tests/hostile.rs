@@ -14,6 +14,8 @@ mod connections;
 mod corpus;
 #[path = "hostile/decoders.rs"]
 mod decoders;
+#[path = "hostile/groups.rs"]
+mod groups;
 #[path = "hostile/mutate.rs"]
 mod mutate;
 #[path = "hostile/node.rs"]

@@ -23,8 +23,8 @@ pub struct Args {
 /// How client commands reach a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClientArgs {
-    /// Brokers to ask first, host:port, separated by commas
-    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    /// Brokers to ask first, host:port, separated by commas (`--bootstrap-server` as in Kafka's tools will do, too)
+    #[arg(long, alias = "bootstrap-server", global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
     /// Seconds to wait for a broker's answer
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
@@ -308,7 +308,11 @@ mod tests {
 
     #[test]
     fn client_flags_may_stand_before_or_after_the_command() {
-        for line in ["kataract --bootstrap a:1 --json topic list", "kataract topic list --json --bootstrap a:1"] {
+        for line in [
+            "kataract --bootstrap a:1 --json topic list",
+            "kataract topic list --json --bootstrap a:1",
+            "kataract topic list --json --bootstrap-server a:1",
+        ] {
             let args = parse(line).unwrap();
             assert_eq!((args.client.bootstrap.as_str(), args.json), ("a:1", true));
         }

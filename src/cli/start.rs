@@ -80,7 +80,9 @@ fn banner(started: Started) -> Banner {
     let plan = started.plan;
     let cores = started.cpus.len() as u64;
     let part = |name: &str, bytes: u64| MemoryPart { name: name.to_owned(), bytes };
-    let spoken = plan.bytes_in_flight * cores + plan.tail_cache * cores;
+    let per_core = plan.bytes_in_flight + plan.tail_cache + plan.bytes_out + plan.members;
+    let spoken = per_core * cores;
+    let partitions = format!("{} partitions", plan.partitions);
     Banner {
         cluster_id: started.cluster_id,
         node_id: started.node_id,
@@ -92,7 +94,9 @@ fn banner(started: Started) -> Banner {
         memory: vec![
             part("requests in flight", plan.bytes_in_flight * cores),
             part("tail cache", plan.tail_cache * cores),
-            part("answers and the rest", plan.budget.saturating_sub(spoken)),
+            part("answers", plan.bytes_out * cores),
+            part("groups", plan.members * cores),
+            part(&partitions, plan.budget.saturating_sub(spoken)),
         ],
         data_dir: started.data_dir,
         data_state: started.data_state.to_owned(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::*;
 use super::expire::{Backlog, Groups, condemn, drop_if_vacant};
+use super::footprint::{Footprint, weight};
 use super::group::Group;
 use super::group_classic::ClassicGroup;
 use super::group_classic_join::check_join;
@@ -26,6 +27,7 @@ pub struct Coordinator {
     shared: Shared,
     groups: Groups,
     backlog: Backlog,
+    footprint: Footprint,
     loaded: bool,
 }
 
@@ -43,7 +45,8 @@ impl Coordinator {
             sequence: 0,
             offsets: 0,
         };
-        Coordinator { shared, groups: Groups::new(), backlog: Backlog::default(), loaded: false }
+        let footprint = Footprint { bytes: 0, room: usize::MAX };
+        Coordinator { shared, groups: Groups::new(), backlog: Backlog::default(), footprint, loaded: false }
     }
 
     /// Loads one stored record, in log order. Key types of other machines are skipped.
@@ -102,16 +105,30 @@ impl Coordinator {
             }
         }
         crate::invariant!(out.records.is_empty() && out.answers.is_empty(), "the end of a load decided something");
+        self.footprint.bytes = self.groups.values().map(|group| weight(Some(group))).sum();
+    }
+
+    /// Bytes that members make this coordinator hold: their metadata and assignments, and what keeping them takes.
+    pub fn member_bytes(&self) -> usize {
+        self.footprint.bytes
+    }
+
+    /// How many [`Coordinator::member_bytes`] there may be; what would go beyond is answered GROUP_MAX_SIZE_REACHED.
+    pub fn set_member_room(&mut self, bytes: usize) {
+        self.footprint.room = bytes;
     }
 
     /// Takes a request. Its answer is in this outcome, or parked and in a later one.
     pub fn ask(&mut self, now: Now, id: AskId, request: GroupRequest) -> Outcome {
         let mut out = Outcome::default();
         let mut turn = Turn { now, shared: &mut self.shared, out: &mut out, bytes: 0 };
-        if let Err(error) = check_ask(self.loaded, &request, &self.groups, &turn.shared.settings) {
+        let checked = check_ask(self.loaded, &request, &self.groups, &turn.shared.settings)
+            .and_then(|()| self.footprint.check(&request, &self.groups));
+        if let Err(error) = checked {
             turn.answer(id, GroupAnswer::refused(&request, error));
             return out;
         }
+        let before = weight(request.group().and_then(|group| self.groups.get(group)));
         match &request {
             GroupRequest::List(filter) => {
                 let answer = ListAnswer { error: None, groups: list(&self.groups, filter) };
@@ -136,6 +153,7 @@ impl Coordinator {
         }
         if let Some(group) = request.group() {
             drop_if_vacant(&mut self.groups, &mut turn, group);
+            self.footprint.changed(before, weight(self.groups.get(group)));
         }
         out
     }
@@ -154,12 +172,14 @@ impl Coordinator {
             }
             let Some((_, id)) = turn.shared.due.pop_first() else { break };
             let Some(group) = self.groups.get_mut(&id) else { continue };
+            let before = weight(Some(group));
             group.classic.scheduled = None;
             group.classic.pass_time(&mut turn);
             if let Some(at) = group.classic.next_deadline() {
                 group.classic.arm(&mut turn, at);
             }
             drop_if_vacant(&mut self.groups, &mut turn, &id);
+            self.footprint.changed(before, weight(self.groups.get(&id)));
         }
         if turn.has_step_room() {
             self.backlog.step(&mut self.groups, &mut turn);

@@ -421,6 +421,11 @@ impl ClassicGroup {
         fits
     }
 
+    /// What the assignments of the members take, bytes.
+    pub fn assigned_bytes(&self) -> usize {
+        self.members.values().map(|member| member.assignment.len()).sum()
+    }
+
     /// What the group's members may hold in memory, bytes.
     pub fn bytes_max(turn: &Turn<'_>) -> usize {
         turn.shared.settings.batch_bytes_max.saturating_mul(limits::GROUP_BATCHES_MAX)

@@ -21,6 +21,7 @@ mod answer;
 mod codec;
 mod coordinator;
 mod expire;
+mod footprint;
 mod group;
 mod group_classic;
 mod group_classic_join;

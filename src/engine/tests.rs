@@ -48,6 +48,7 @@ impl Rig {
             seed: 1,
             files_max: 100,
             tail_cache_bytes: 1 << 20,
+            member_bytes_max: 16 << 20,
         };
         let limits = SessionLimits {
             frame_bytes_max: 1 << 20,

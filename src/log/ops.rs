@@ -1,7 +1,5 @@
 //! Operations in flight: what each one is for.
 
-use std::collections::BTreeMap;
-
 use crate::port::disk::{DiskOp, FileId};
 
 use super::PartitionLog;
@@ -72,7 +70,8 @@ pub(super) enum Op {
 #[derive(Debug, Default)]
 pub(super) struct Ops {
     next: u64,
-    in_flight: BTreeMap<u64, Op>,
+    /// A handful at most, so a list is faster and smaller than a map.
+    in_flight: Vec<(u64, Op)>,
 }
 
 impl Ops {
@@ -82,11 +81,12 @@ impl Ops {
 
     /// Whether nothing is in flight but the closing of files.
     pub fn only_closes(&self) -> bool {
-        self.in_flight.values().all(|op| matches!(op, Op::Close { .. }))
+        self.in_flight.iter().all(|(_, op)| matches!(op, Op::Close { .. }))
     }
 
     pub fn take(&mut self, tag: LogTag) -> Option<Op> {
-        self.in_flight.remove(&tag.0)
+        let at = self.in_flight.iter().position(|(in_flight, _)| *in_flight == tag.0)?;
+        Some(self.in_flight.swap_remove(at).1)
     }
 }
 
@@ -95,7 +95,7 @@ impl PartitionLog {
     pub(super) fn ask(&mut self, op: Op, disk: DiskOp, out: &mut LogOut) {
         let tag = self.ops.next;
         self.ops.next += 1;
-        self.ops.in_flight.insert(tag, op);
+        self.ops.in_flight.push((tag, op));
         out.ops.push((LogTag(tag), disk));
     }
 }

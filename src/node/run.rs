@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,6 +24,12 @@ use crate::shard::{Endpoint, NodeFacts, ShardConfig};
 const REQUESTS_PER_CONNECTION: usize = 64;
 /// Files one core may hold open, unless the process may hold fewer.
 const FILES_PER_CORE_MAX: u32 = 50_000;
+
+/// How long a start waits for a port that is in use.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
+/// The same after a crash: the kernel takes a killed process's ring apart after the process is gone, and the ring's
+/// pending accept holds the port until then. On a machine with more work than cores that took more than three seconds.
+const LISTEN_PATIENCE_AFTER_CRASH: Duration = Duration::from_secs(30);
 
 /// What a node tells while it starts and runs.
 #[derive(Clone, Debug)]
@@ -53,7 +60,7 @@ pub struct Started {
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
     let folder = DataDir::open(&config.data_dir, config.node_id()).map_err(|error| error.to_string())?;
-    let settings = config.settings.clone();
+    let mut settings = config.settings.clone();
     let requested = match config.driver {
         Driver::Auto => Requested::Auto,
         Driver::Uring => Requested::Uring,
@@ -63,6 +70,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
+    settings.partitions_max.get_or_insert(plan.partitions);
     let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
@@ -72,6 +80,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
         cores: cpus.clone(),
         data_root: folder.path().to_owned(),
         listen,
+        listen_patience: if clean || folder.is_new() { LISTEN_PATIENCE } else { LISTEN_PATIENCE_AFTER_CRASH },
         backlog: settings.socket_listen_backlog.max(128) as i32,
         connections_max: settings.connections_max.min(topology::files_max() / 2) as usize,
     };
@@ -209,6 +218,7 @@ impl Seats {
             seed: seed ^ (u64::from(core.0) << 32),
             files_max,
             tail_cache_bytes: self.plan.tail_cache,
+            member_bytes_max: self.plan.members as usize,
         };
         let limits = SessionLimits {
             frame_bytes_max: self.settings.socket_request_max_bytes,

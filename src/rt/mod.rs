@@ -79,6 +79,8 @@ pub struct DriverOptions {
     pub data_root: PathBuf,
     /// Addresses to listen on; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// How long to wait for an address that is in use: somebody who was killed may hold it a little longer.
+    pub listen_patience: Duration,
     /// Connections the system may hold that are not accepted yet (listen(2)).
     pub backlog: i32,
     /// Connections open at once in the process; further ones are accepted, counted and closed.
@@ -88,12 +90,17 @@ pub struct DriverOptions {
 impl DriverOptions {
     /// One unpinned core that listens nowhere.
     pub fn new(data_root: PathBuf) -> DriverOptions {
-        DriverOptions { cores: vec![None], data_root, listen: Vec::new(), backlog: 1024, connections_max: 10_000 }
+        DriverOptions {
+            cores: vec![None],
+            data_root,
+            listen: Vec::new(),
+            listen_patience: Duration::from_secs(3),
+            backlog: 1024,
+            connections_max: 10_000,
+        }
     }
 }
 
-/// How long to wait for an address that is in use, how often to look, and how long to say nothing about it.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
 const LISTEN_PAUSE: Duration = Duration::from_millis(2);
 const LISTEN_QUIET: Duration = Duration::from_millis(100);
 
@@ -316,7 +323,7 @@ fn listen(options: &DriverOptions, block: bool) -> Result<(Vec<OwnedFd>, Vec<Soc
     let mut addresses = Vec::new();
     for &address in &options.listen {
         let failed = |source| StartError::Listen { address, source };
-        let listener = listen_on(address, options.backlog, !block).map_err(failed)?;
+        let listener = listen_on(address, options, !block).map_err(failed)?;
         addresses.push(sys::local_address(&listener).map_err(failed)?);
         listeners.push(listener);
     }
@@ -325,15 +332,16 @@ fn listen(options: &DriverOptions, block: bool) -> Result<(Vec<OwnedFd>, Vec<Soc
 
 /// Listens on one address; waits a while for one in use. The kernel takes a killed process's ring apart only after the
 /// process is gone, and the ring's pending accept holds the port until then: milliseconds, more on a busy machine.
-fn listen_on(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Result<OwnedFd> {
+fn listen_on(address: SocketAddr, options: &DriverOptions, non_blocking: bool) -> io::Result<OwnedFd> {
+    let patience = options.listen_patience;
     let begun = Instant::now();
     let mut told = false;
     loop {
-        match sys::listen(address, backlog, non_blocking) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < LISTEN_PATIENCE => {
+        match sys::listen(address, options.backlog, non_blocking) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < patience => {
                 if begun.elapsed() > LISTEN_QUIET && !told {
                     told = true;
-                    tracing::warn!("{address} is in use; trying again for up to {LISTEN_PATIENCE:?}");
+                    tracing::warn!("{address} is in use; trying again for up to {patience:?}");
                 }
                 thread::sleep(LISTEN_PAUSE);
             }

@@ -369,6 +369,8 @@ impl Shard {
     }
 
     pub(super) fn group_request(&mut self, from: CoreId, key: AskKey, number: i32, request: GroupRequest, now: Now) {
+        let held: usize = self.coordinators.values().map(|host| host.machine.member_bytes()).sum();
+        let room = self.config.member_bytes_max;
         let Some(host) = self.coordinators.get_mut(&number) else {
             return self.reply((from, key), Reply::Refused(PartitionError::Unknown));
         };
@@ -377,6 +379,8 @@ impl Shard {
             Phase::Failed => self.reply((from, key), Reply::Refused(PartitionError::Storage)),
             Phase::Active => {
                 let id = host.admit(from, key);
+                // What the other coordinators of the core leave of the core's room.
+                host.machine.set_member_room((room + host.machine.member_bytes()).saturating_sub(held));
                 let outcome = host.machine.ask(now, id, request);
                 self.coordinator_outcome(number, outcome, now);
             }

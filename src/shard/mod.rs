@@ -52,7 +52,7 @@ use recovery_budget::RecoveryBudget;
 use route::Route;
 use tail_budget::TailBudget;
 
-/// What is read ahead may take this part of what is kept for readers at the ends of the logs, on top of it.
+/// What is read ahead may take this part of the memory for readers; the rest keeps the ends of the logs.
 const AHEAD_SHARE: u64 = 8;
 /// Up to so many bytes in the disk's hands hold the next writes back; see [`Shard::flush`].
 const GATHER_BYTES_MAX: u64 = 256 << 10;
@@ -128,8 +128,10 @@ pub struct ShardConfig {
     pub seed: u64,
     /// Open files this core may hold.
     pub files_max: u32,
-    /// Bytes of recently written data kept in memory for readers.
+    /// Bytes kept in memory for readers: recently written data, and what is read ahead.
     pub tail_cache_bytes: u64,
+    /// Bytes that the members of groups may make this core hold.
+    pub member_bytes_max: usize,
 }
 
 /// The state one core owns. Exists on every core; sees that core's partitions and a copy of the cluster's picture.
@@ -183,7 +185,8 @@ pub struct Shard {
 impl Shard {
     /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
     pub fn new(config: ShardConfig, now: Now) -> Shard {
-        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max), config.tail_cache_bytes / AHEAD_SHARE);
+        let ahead_bytes = config.tail_cache_bytes / AHEAD_SHARE;
+        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max), ahead_bytes);
         let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, &mut desk));
         Shard {
             image: Image::default(),
@@ -199,7 +202,7 @@ impl Shard {
             dirty: Vec::new(),
             bytes_writing: 0,
             log_timers: BTreeSet::new(),
-            tail_cache: TailBudget::new(config.tail_cache_bytes),
+            tail_cache: TailBudget::new(config.tail_cache_bytes - ahead_bytes),
             recovery: RecoveryBudget::new(config.cores),
             produce_jobs: Slots::default(),
             fetch_jobs: Slots::default(),

@@ -56,6 +56,7 @@ impl NodePlan {
                 seed: seed ^ (u64::from(core) << 32),
                 files_max: self.files_max,
                 tail_cache_bytes: self.tail_cache_bytes,
+                member_bytes_max: 16 << 20,
             };
             let limits = SessionLimits {
                 frame_bytes_max: 1 << 20,

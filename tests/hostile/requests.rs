@@ -79,7 +79,7 @@ pub fn create_topic(topic: &str, partitions: i32) -> Vec<u8> {
         .with_name(text(topic).into())
         .with_num_partitions(partitions)
         .with_replication_factor(1);
-    let body = m::CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let body = m::CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
     request(key::CREATE_TOPICS, 4, &body)
 }
 

@@ -27,6 +27,8 @@ const BURST_MAX: u64 = 6;
 const PATIENCE: Duration = Duration::from_millis(60);
 /// How long an answer to the witness may take; an unoptimised node on a busy machine gets more.
 const WITNESS_LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 1_000 });
+/// As above for topics made and removed: they wait while thousands of partitions that others remove are moved away.
+const ADMIN_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 10 });
 
 /// Counted over all senders.
 #[derive(Debug, Default)]
@@ -116,7 +118,7 @@ impl Storm {
     fn watch(&self) -> Duration {
         let mut witness = Witness::new(self.address, "storm");
         while !self.stop.load(Ordering::Relaxed) {
-            if let Err(why) = witness.works(WITNESS_LIMIT).and_then(|()| witness.administers(WITNESS_LIMIT)) {
+            if let Err(why) = witness.works(WITNESS_LIMIT).and_then(|()| witness.administers(ADMIN_LIMIT)) {
                 self.fail(format!("the witness: {why}"));
             }
             thread::sleep(Duration::from_millis(200));

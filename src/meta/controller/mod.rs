@@ -266,7 +266,9 @@ pub fn decide(image: &Image, broker: &BrokerSettings, command: Command, prng: &m
         Command::AutoCreateTopics { names } => topics::auto_create(image, broker, names, prng),
         Command::CreateOffsetsTopic => topics::create_offsets_topic(image, broker, prng),
         Command::DeleteTopics { topics } => topics::delete(image, broker, topics),
-        Command::CreatePartitions { topics, validate_only } => partitions::create(image, topics, validate_only, prng),
+        Command::CreatePartitions { topics, validate_only } => {
+            partitions::create(image, broker, topics, validate_only, prng)
+        }
         Command::AlterConfigs { resources, validate_only } => configs::replace(image, broker, resources, validate_only),
         Command::IncrementalAlterConfigs { resources, validate_only } => {
             configs::change(image, broker, resources, validate_only)

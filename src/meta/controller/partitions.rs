@@ -9,10 +9,17 @@ use crate::base::prng::Prng;
 use super::super::image::{Image, TopicImage};
 use super::super::placement::Placement;
 use super::super::record::Record;
+use super::super::settings::BrokerSettings;
 use super::topics::check_room;
 use super::{Answer, Decision, MetaError, NewPartitions, Refusal, assignment};
 
-pub(super) fn create(image: &Image, topics: Vec<NewPartitions>, validate_only: bool, prng: &mut Prng) -> Decision {
+pub(super) fn create(
+    image: &Image,
+    broker: &BrokerSettings,
+    topics: Vec<NewPartitions>,
+    validate_only: bool,
+    prng: &mut Prng,
+) -> Decision {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for topic in &topics {
         *counts.entry(topic.name.clone()).or_default() += 1;
@@ -26,7 +33,7 @@ pub(super) fn create(image: &Image, topics: Vec<NewPartitions>, validate_only: b
             Err(Refusal::new(MetaError::InvalidRequest, "Duplicate topic in request."))
         } else {
             // Every record so far is one new partition.
-            create_one(image, &placement, &topic, records.len())
+            create_one(image, broker, &placement, &topic, records.len())
         };
         answers.push((topic.name, outcome.map(|mut more| records.append(&mut more))));
     }
@@ -38,6 +45,7 @@ pub(super) fn create(image: &Image, topics: Vec<NewPartitions>, validate_only: b
 
 fn create_one(
     image: &Image,
+    broker: &BrokerSettings,
     placement: &Placement<'_>,
     wanted: &NewPartitions,
     decided: usize,
@@ -52,7 +60,7 @@ fn create_one(
         let message = "Excessively large number of partitions per request.";
         return Err(Refusal::new(MetaError::PolicyViolation, message));
     }
-    check_room(image.partition_count().saturating_add(decided), more)?;
+    check_room(broker, image.partition_count().saturating_add(decided), more)?;
     let factor = topic.replication_factor();
     let replicas = match &wanted.assignments {
         Some(lists) => manual(image, lists, more, factor)?,

@@ -271,6 +271,24 @@ fn the_cluster_holds_no_more_partitions_than_its_limit() {
 }
 
 #[test]
+fn a_node_may_say_how_many_partitions_it_has_room_for() {
+    let mut controller = started();
+    let few = settings(&[("kataract.partitions.max", "5")]);
+    let mut make = |name: &str, partitions: i32| {
+        let command = Command::CreateTopics { topics: vec![topic(name, partitions, 1)], validate_only: false };
+        match controller.decide(&few, command, &mut Prng::new(7)).answer {
+            Answer::TopicsCreated(mut answers) => answers.remove(0).1.map(|created| created.partitions),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(make("a", 4), Ok(4));
+    let refusal = make("b", 2).expect_err("too many");
+    assert_eq!(refusal.error, MetaError::PolicyViolation);
+    assert!(refusal.message.contains("kataract.partitions.max"), "{}", refusal.message);
+    assert_eq!(make("c", 1), Ok(1));
+}
+
+#[test]
 fn a_manual_assignment_is_taken_or_refused_with_the_reason() {
     let mut controller = started();
     assert_eq!(create(&mut controller, assigned("t", &[(1, &[0]), (0, &[0])])).map(|c| c.partitions), Ok(2));

@@ -190,7 +190,7 @@ impl Plan<'_> {
     }
 
     fn check_room(&self, more: usize) -> Result<(), Refusal> {
-        check_room(self.partitions, more)
+        check_room(self.broker, self.partitions, more)
     }
 
     fn fresh_id(&self, prng: &mut Prng) -> TopicId {
@@ -203,13 +203,15 @@ impl Plan<'_> {
     }
 }
 
-/// Refuses partitions beyond what the cluster may hold.
-pub(super) fn check_room(partitions: usize, more: usize) -> Result<(), Refusal> {
-    if partitions.saturating_add(more) <= PARTITIONS_MAX {
+/// Refuses partitions beyond what the cluster may hold: each takes memory for as long as it is there.
+pub(super) fn check_room(broker: &BrokerSettings, partitions: usize, more: usize) -> Result<(), Refusal> {
+    let max = broker.partitions_max.map_or(PARTITIONS_MAX, |max| PARTITIONS_MAX.min(max as usize));
+    if partitions.saturating_add(more) <= max {
         return Ok(());
     }
     let message = format!(
-        "The cluster has {partitions} partitions and may hold {PARTITIONS_MAX}; {more} more would be too many."
+        "The cluster has {partitions} partitions and may hold {max}; {more} more would be too many. A larger \
+         kataract.memory.bytes or kataract.partitions.max makes room."
     );
     Err(Refusal::new(MetaError::PolicyViolation, message))
 }

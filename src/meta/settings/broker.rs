@@ -87,6 +87,8 @@ pub struct BrokerSettings {
     pub driver: String,
     /// `None`: a share of the machine's memory.
     pub memory_bytes: Option<u64>,
+    /// `None`: not said; the node fills in what its memory has room for.
+    pub partitions_max: Option<u64>,
     pub durability: Durability,
 }
 
@@ -364,6 +366,7 @@ impl BrokerSettings {
             cores: r.chosen("kataract.cores"),
             driver: r.text("kataract.driver"),
             memory_bytes: r.chosen("kataract.memory.bytes"),
+            partitions_max: r.chosen("kataract.partitions.max"),
             durability: match r.text("kataract.log.durability").as_str() {
                 "page-cache" => Durability::PageCache,
                 _ => Durability::Stable,

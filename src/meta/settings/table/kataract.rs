@@ -9,6 +9,8 @@ settings! { KATARACT, "Settings that only this broker knows.";
         "How cores reach disk and network; auto takes io_uring where the system allows it.";
     "kataract.memory.bytes" Long "0" (Min(0)) ReadOnly yes []
         "Memory for buffers and caches of all cores together, bytes; 0 means a share of the machine's.";
+    "kataract.partitions.max" Int "0" (Range(0, 200_000)) ReadOnly yes []
+        "Partitions beyond which none are made; 0 means as many as the memory has room for, 6144 for 256 MiB.";
     "kataract.log.durability" String "stable" (OneOf(&["stable", "page-cache"])) ReadOnly yes []
         "Whether acknowledged records are on stable storage, or only in the page cache as with Kafka.";
 }
