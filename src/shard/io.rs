@@ -17,11 +17,20 @@ pub enum DiskAsker {
     Folder(u64),
 }
 
-/// Reads in the disk's hands at the same time. Enough to keep a disk busy; more would only stand in the way of the
-/// writes that producers wait for, which never wait here.
-const READS_MAX: usize = 16;
-/// Bytes of them, unless a single one is larger.
-const READ_BYTES_MAX: u64 = 8 << 20;
+/// Reads in the disk's hands at the same time.
+#[derive(Clone, Copy, Debug)]
+struct ReadBudget {
+    count: usize,
+    /// Unless a single one is larger.
+    bytes: u64,
+}
+
+/// Enough to keep a disk busy.
+const READS_ALONE: ReadBudget = ReadBudget { count: 16, bytes: 8 << 20 };
+/// While somebody writes: a sync that a producer waits for finds so much before it in the disk's queue.
+const READS_BESIDE_WRITES: ReadBudget = ReadBudget { count: 2, bytes: 2 << 20 };
+/// So many reads are begun after a write before the writers are believed to be gone.
+const READS_OF_A_WRITE: u32 = 32;
 
 #[derive(Debug)]
 struct Flight {
@@ -41,6 +50,8 @@ pub struct DiskDesk {
     reads: usize,
     read_bytes: u64,
     waiting: VecDeque<(Token, DiskOp, u32)>,
+    /// Reads that are still begun as if the last write were in flight.
+    beside_writes: u32,
     /// Operations to hand to the driver at the end of the turn.
     pub outgoing: Vec<(Token, DiskOp)>,
 }
@@ -56,6 +67,7 @@ impl DiskDesk {
             reads: 0,
             read_bytes: 0,
             waiting: VecDeque::new(),
+            beside_writes: 0,
             outgoing: Vec::new(),
         }
     }
@@ -81,6 +93,9 @@ impl DiskDesk {
             DiskOp::Read { len, .. } => len,
             _ => 0,
         };
+        if matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. }) {
+            self.beside_writes = READS_OF_A_WRITE;
+        }
         let token = Token(self.in_flight.insert(Flight { asker, read_bytes }));
         if read_bytes == 0 {
             return self.outgoing.push((token, op));
@@ -92,13 +107,15 @@ impl DiskDesk {
     fn begin_reads(&mut self) {
         while let Some((_, _, bytes)) = self.waiting.front() {
             let bytes = u64::from(*bytes);
-            let full = self.reads == READS_MAX || self.read_bytes + bytes > READ_BYTES_MAX;
+            let budget = if self.beside_writes > 0 { READS_BESIDE_WRITES } else { READS_ALONE };
+            let full = self.reads >= budget.count || self.read_bytes + bytes > budget.bytes;
             if full && self.reads > 0 {
                 return;
             }
             let Some((token, op, _)) = self.waiting.pop_front() else { return };
             self.reads += 1;
             self.read_bytes += bytes;
+            self.beside_writes = self.beside_writes.saturating_sub(1);
             self.outgoing.push((token, op));
         }
     }
@@ -131,15 +148,34 @@ mod tests {
         for position in 0..20 {
             desk.folder(position, read(position));
         }
-        desk.folder(99, DiskOp::Sync { file: FileId(0) });
+        desk.folder(99, DiskOp::Close { file: FileId(0) });
         let out = std::mem::take(&mut desk.outgoing);
-        assert_eq!(out.len(), 9, "8 MiB of reads and the sync");
-        assert!(matches!(out[8].1, DiskOp::Sync { .. }));
+        assert_eq!(out.len(), 9, "8 MiB of reads and what is no read");
+        assert!(matches!(out[8].1, DiskOp::Close { .. }));
         assert_eq!(desk.asker(out[8].0), Some(DiskAsker::Folder(99)));
         assert!(desk.outgoing.is_empty(), "no read has ended");
         assert_eq!(desk.asker(out[3].0), Some(DiskAsker::Folder(3)));
         assert_eq!(std::mem::take(&mut desk.outgoing).iter().map(|(_, op)| op).collect::<Vec<_>>(), [&read(8)]);
-        assert_eq!(desk.in_flight(), 19);
+        desk.folder(100, DiskOp::Sync { file: FileId(0) });
+        assert_eq!((desk.outgoing.len(), desk.in_flight()), (1, 20), "a sync goes at once");
+    }
+
+    #[test]
+    fn beside_writes_few_reads_are_in_flight_until_no_more_writes_come() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        desk.folder(0, DiskOp::Sync { file: FileId(0) });
+        for position in 1..100 {
+            desk.folder(position, DiskOp::Read { file: FileId(1), position, len: 64 << 10 });
+        }
+        let mut in_flight: VecDeque<Token> = desk.outgoing.drain(..).skip(1).map(|(token, _)| token).collect();
+        let mut most = Vec::new();
+        while let Some(token) = in_flight.pop_front() {
+            most.push(in_flight.len() + 1);
+            assert!(desk.asker(token).is_some());
+            in_flight.extend(desk.outgoing.drain(..).map(|(token, _)| token));
+        }
+        assert_eq!((most.len(), most[0], most[20]), (99, 2, 2));
+        assert_eq!(most.iter().max(), Some(&16), "the disk is theirs again");
     }
 
     #[test]
