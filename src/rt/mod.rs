@@ -101,6 +101,7 @@ impl DriverOptions {
     }
 }
 
+/// How often to look whether an address is free, and how long to say nothing about it.
 const LISTEN_PAUSE: Duration = Duration::from_millis(2);
 const LISTEN_QUIET: Duration = Duration::from_millis(100);
 
