@@ -5,13 +5,14 @@
 mod kit;
 
 use kataract::base::ids::Uuid;
-use kataract::log::{FileSlots, LogConfig, LogEvent, LogOut, LogTag, PartitionLog};
+use kataract::log::{AheadRoom, FileSlots, LogConfig, LogEvent, LogOut, LogTag, PartitionLog};
 use kataract::port::disk::DiskOp;
 
 /// A log over a disk that answers at once.
 struct Rig {
     log: PartitionLog,
     files: FileSlots,
+    ahead: AheadRoom,
     ops: Vec<(LogTag, DiskOp)>,
     events: Vec<LogEvent>,
     step: u64,
@@ -20,10 +21,11 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let (mut files, mut ops) = (FileSlots::new(0, 100), Vec::new());
-        let mut out = LogOut { ops: &mut ops, files: &mut files };
+        let ahead = AheadRoom::new(0);
+        let mut out = LogOut { ops: &mut ops, files: &mut files, ahead: &ahead };
         let log =
             PartitionLog::create("bench-0".to_owned(), Uuid([7; 16]), LogConfig::default(), kit::now(0), &mut out);
-        let mut rig = Rig { log, files, ops, events: Vec::new(), step: 0 };
+        let mut rig = Rig { log, files, ahead, ops, events: Vec::new(), step: 0 };
         rig.settle();
         assert!(rig.log.is_ready());
         rig
@@ -33,7 +35,7 @@ impl Rig {
     fn settle(&mut self) {
         while !self.ops.is_empty() {
             for (tag, op) in std::mem::take(&mut self.ops) {
-                let mut out = LogOut { ops: &mut self.ops, files: &mut self.files };
+                let mut out = LogOut { ops: &mut self.ops, files: &mut self.files, ahead: &self.ahead };
                 self.log.complete(tag, kit::answer(&op), kit::now(self.step), &mut out, &mut self.events);
             }
         }
@@ -47,7 +49,7 @@ impl Rig {
         for _ in 0..appends {
             self.log.append(batch, 0, now).expect("an append");
         }
-        self.log.flush(now, &mut LogOut { ops: &mut self.ops, files: &mut self.files });
+        self.log.flush(now, &mut LogOut { ops: &mut self.ops, files: &mut self.files, ahead: &self.ahead });
         self.settle();
         self.log.evict(usize::MAX);
     }

@@ -25,7 +25,7 @@ pub struct Shape {
 }
 
 /// Shapes that budget.md speaks of. A Java producer's 16 KiB batch holds 15 records of 1 KiB.
-const SHAPES: &[Shape] = &[
+pub const SHAPES: &[Shape] = &[
     Shape { name: "16k", records_per_batch: 15, record_bytes: 1024, batches_per_request: 1, connections: 2, depth: 5 },
     Shape {
         name: "16k-six",
@@ -50,6 +50,14 @@ pub struct Step {
     pub fetch: bool,
 }
 
+/// An open loop of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Requests a second.
+    pub rate: u64,
+    pub seconds: u64,
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub brokers: Vec<Broker>,
@@ -57,10 +65,25 @@ pub struct Plan {
     pub rounds: usize,
     pub partitions: i32,
     pub acks: i16,
+    /// How often each fetch step reads its topic.
+    pub reads: usize,
+    /// Empty the system's page cache before each of them (needs root).
+    pub drop_caches: bool,
+    /// After each fetch step: produce the first shape at this rate, alone and beside a reader of the step's topic.
+    pub pace: Option<Pace>,
 }
 
 pub fn parse(words: &[String]) -> Result<Plan, String> {
-    let mut plan = Plan { brokers: Vec::new(), steps: Vec::new(), rounds: 3, partitions: 6, acks: -1 };
+    let mut plan = Plan {
+        brokers: Vec::new(),
+        steps: Vec::new(),
+        rounds: 3,
+        partitions: 6,
+        acks: -1,
+        reads: 1,
+        drop_caches: false,
+        pace: None,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
@@ -70,6 +93,9 @@ pub fn parse(words: &[String]) -> Result<Plan, String> {
             "--rounds" => plan.rounds = number(value()?)? as usize,
             "--partitions" => plan.partitions = number(value()?)? as i32,
             "--acks" => plan.acks = if value()? == "all" { -1 } else { 1 },
+            "--reads" => plan.reads = number(value()?)? as usize,
+            "--drop-caches" => plan.drop_caches = true,
+            "--paced" => plan.pace = Some(pace(value()?)?),
             _ => return Err(format!("{word} is not known; see benches/README.md")),
         }
     }
@@ -81,6 +107,11 @@ pub fn parse(words: &[String]) -> Result<Plan, String> {
 
 fn number(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("{word} is not a number"))
+}
+
+fn pace(word: &str) -> Result<Pace, String> {
+    let (rate, seconds) = word.split_once(':').ok_or(format!("--paced {word}: REQUESTS_A_SECOND:SECONDS"))?;
+    Ok(Pace { rate: number(rate)?.max(1), seconds: number(seconds)?.max(1) })
 }
 
 fn broker(word: &str) -> Result<Broker, String> {

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::args::{Broker, Plan, Step};
-use crate::produce;
+use crate::args::{Broker, Plan, SHAPES, Step};
+use crate::{paced, produce};
 use kataract::cli::bench::process::{self, Cpu};
 
 /// One run of one broker.
@@ -42,9 +42,12 @@ pub fn run(plan: &Plan) -> Result<(), String> {
                 tell(&produced.name, round, broker, &run);
                 produced.runs[at].push(run);
                 if step.fetch {
-                    let run = fetch_once(plan, broker, &topic).map_err(failed)?;
-                    tell(&fetched.name, round, broker, &run);
-                    fetched.runs[at].push(run);
+                    for _ in 0..plan.reads {
+                        let run = fetch_once(plan, broker, &topic).map_err(failed)?;
+                        tell(&fetched.name, round, broker, &run);
+                        fetched.runs[at].push(run);
+                    }
+                    paced_once(plan, broker, &topic).map_err(failed)?;
                 }
             }
         }
@@ -73,10 +76,25 @@ fn produce_once(plan: &Plan, step: &Step, broker: &Broker, topic: &str) -> std::
 }
 
 fn fetch_once(plan: &Plan, broker: &Broker, topic: &str) -> std::io::Result<Run> {
+    if plan.drop_caches {
+        paced::drop_caches()?;
+    }
     let before = broker.pid.and_then(process::cpu);
     let read = produce::consume(broker.address, topic, plan.partitions)?;
     let (bytes, requests) = (read.tally.counted.bytes, read.tally.counted.requests);
     Ok(Run { bytes, requests, seconds: read.seconds, ..used(broker, before) })
+}
+
+/// Produces at a rate, alone and beside a reader of `cold`, and tells both.
+fn paced_once(plan: &Plan, broker: &Broker, cold: &str) -> std::io::Result<()> {
+    let Some(pace) = plan.pace else { return Ok(()) };
+    let topic = format!("{cold}-paced");
+    produce::make_topic(broker.address, &topic, plan.partitions)?;
+    let shape = &SHAPES[0];
+    paced::alone(broker.address, &topic, plan.partitions, shape, pace)?.tell("alone", &broker.name);
+    let both = (topic.as_str(), cold);
+    paced::beside_a_reader(broker.address, both, plan.partitions, shape, pace)?.tell("beside a reader", &broker.name);
+    Ok(())
 }
 
 fn used(broker: &Broker, before: Option<Cpu>) -> Run {

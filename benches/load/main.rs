@@ -7,6 +7,7 @@
 
 mod args;
 mod compare;
+mod paced;
 mod produce;
 
 use std::process::ExitCode;

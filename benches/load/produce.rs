@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use kataract::batch::Codec;
 use kataract::cli::bench::meter::{self, Meter, Recorder, Tally};
+use kataract::cli::bench::pacing::Schedule;
 use kataract::cli::bench::payload::{Keys, Payload};
 use kataract::cli::bench::raw::connection::connect;
 use kataract::cli::bench::raw::consume::{Consuming, LIMITS};
 use kataract::cli::bench::raw::produce::{Batch, Producing};
 use kataract::cli::bench::raw::wire;
 
-use crate::args::Shape;
+use crate::args::{Pace, Shape};
 
 /// Longer than any run.
 const WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -73,6 +74,29 @@ pub fn produce(
     done(&meter, &recorders)
 }
 
+/// Sends requests at a rate on one connection, acks=all.
+pub fn produce_paced(address: SocketAddr, topic: &str, partitions: i32, shape: &Shape, pace: Pace) -> io::Result<Done> {
+    let meter = Meter::new(Duration::ZERO, WINDOW);
+    let recorder = Recorder::new(&meter);
+    let producing = Producing {
+        address,
+        connect_limit: CONNECT_LIMIT,
+        topic: topic.to_owned(),
+        partitions: (0..partitions).collect(),
+        partitions_per_request: shape.batches_per_request,
+        batch: batch(shape),
+        acks: -1,
+        depth: 0,
+        schedule: Some(Schedule::new(pace.rate as f64, 0, 1)),
+        requests_max: pace.rate * pace.seconds,
+        first: 0,
+        run: None,
+        recorder: Arc::clone(&recorder),
+    };
+    producing.run()?;
+    done(&meter, &[recorder])
+}
+
 fn batch(shape: &Shape) -> Batch {
     let mut payload = Payload::new(shape.record_bytes, 0.0, Keys::None, 1);
     Batch::new(&mut payload, shape.records_per_batch, Codec::None)
@@ -80,6 +104,16 @@ fn batch(shape: &Shape) -> Batch {
 
 /// Reads everything that was sent, from the start, on one connection.
 pub fn consume(address: SocketAddr, topic: &str, partitions: i32) -> io::Result<Done> {
+    consume_until(address, topic, partitions, || false)
+}
+
+/// The same, or until it is told that it is over.
+pub fn consume_until(
+    address: SocketAddr,
+    topic: &str,
+    partitions: i32,
+    is_over: impl Fn() -> bool,
+) -> io::Result<Done> {
     let meter = Meter::new(Duration::ZERO, WINDOW);
     let recorder = Recorder::new(&meter);
     let ends = ends(address, topic, partitions)?;
@@ -93,7 +127,7 @@ pub fn consume(address: SocketAddr, topic: &str, partitions: i32) -> io::Result<
         run: None,
         recorder: Arc::clone(&recorder),
     };
-    consuming.run(|| false)?;
+    consuming.run(is_over)?;
     let done = done(&meter, &[recorder])?;
     Ok(Done { seconds: done.seconds - start as f64 / 1e9, ..done })
 }

@@ -1,7 +1,8 @@
 //! Opening and closing the files behind segments.
 //!
-//! The active segment's file stays open. Rolled segments are opened (through the page cache: they get no direct writes
-//! any more) when somebody reads them, a bounded number at a time, and closed when nobody did for a while.
+//! The active segment's file stays open. Rolled segments are opened (past the page cache or through it as
+//! `read_policy.rs` says: they get no direct writes any more) when somebody reads them, a bounded number at a time, and
+//! closed when nobody did for a while.
 
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
@@ -10,6 +11,7 @@ use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind, Leftover};
 use super::ops::Op;
+use super::read_policy;
 use super::segment::FileState;
 use super::types::{LogEvent, LogOut, ReadError, sooner};
 
@@ -37,11 +39,12 @@ impl PartitionLog {
             self.retry_soon(now.mono);
             return None;
         };
+        let direct = read_policy::is_direct(self.config.durability);
         let segment = self.segment_mut(base);
         let swap = segment.swap;
         segment.file = FileState::Opening(file);
         if for_reading {
-            segment.direct = false;
+            segment.direct = direct;
         }
         let mode = OpenMode { direct: segment.direct, create: segment.durable == 0 };
         let path = match swap {

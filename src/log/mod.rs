@@ -31,6 +31,8 @@ mod names;
 mod ops;
 mod pump;
 mod read;
+mod read_ahead;
+mod read_policy;
 mod recover;
 mod retain;
 mod round;
@@ -52,6 +54,8 @@ pub mod foreign;
 pub mod journal;
 pub mod producers;
 
+#[cfg(test)]
+mod tests_ahead;
 #[cfg(test)]
 mod tests_cases;
 #[cfg(test)]
@@ -76,6 +80,7 @@ use load::Loader;
 use ops::Ops;
 use producers::ProducerStates;
 use read::Jobs;
+use read_ahead::Streams;
 use round::SPACE_RETRY_MS;
 use seal::Writer;
 use segment::Segment;
@@ -83,6 +88,7 @@ use soft_checkpoint::Checkpoints;
 use tail_cache::{CachedChunk, TailCache};
 
 pub use lag::JournalOffer;
+pub use read_policy::AheadRoom;
 pub use types::{
     AppendError, Appended, DeleteError, Durability, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag,
     ReadData, ReadError, ReadId, ReadOutcome, RecoveryReport, TimeOutcome, TimePoint, TimeTarget,
@@ -134,6 +140,7 @@ pub struct PartitionLog {
     sealed: Vec<CachedChunk>,
     cache: TailCache,
     jobs: Jobs,
+    streams: Streams,
     ops: Ops,
     checkpoints: Checkpoints,
     /// Segments with something left to finish.
@@ -197,6 +204,7 @@ impl PartitionLog {
             sealed: Vec::new(),
             cache: TailCache::default(),
             jobs: Jobs::default(),
+            streams: Streams::default(),
             ops: Ops::default(),
             checkpoints: Checkpoints::default(),
             finishing: BTreeSet::new(),

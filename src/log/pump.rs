@@ -130,6 +130,7 @@ impl PartitionLog {
             if serves { self.lazy_sync_wake() } else { None },
             self.doom_wake().filter(|_| serves),
             self.idle_at.filter(|_| serves),
+            self.streams.next_wake().filter(|_| serves),
         ];
         times.into_iter().fold(None, sooner)
     }
@@ -156,6 +157,7 @@ impl PartitionLog {
                 self.pump_lazy_sync(now, out);
                 self.pump_rebuilds(now, out);
                 self.pump_jobs(now, out, events);
+                self.pump_ahead(now, out);
                 self.pump_retain(out, events);
                 self.pump_doom(now, out);
                 self.pump_close(now, out, events);

@@ -14,6 +14,7 @@ use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
 use super::head::{Found, Head};
 use super::lazy_index::IndexState;
 use super::ops::Op;
+use super::read_ahead::Place;
 use super::segment::{block_ceil, block_floor};
 use super::tail_cache::Wanted;
 use super::time_lookup::Search;
@@ -34,7 +35,8 @@ pub(super) enum Kind {
 /// A read or look-up that goes to the disk.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub id: ReadId,
+    /// `None`: nobody asked yet, it reads ahead.
+    pub id: Option<ReadId>,
     pub kind: Kind,
     /// The pinned segment.
     pub segment: i64,
@@ -62,7 +64,11 @@ pub(super) struct Jobs {
 /// What a piece of a segment brought a job.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    Fetched(ReadData),
+    /// Batches, and the position behind the last of them.
+    Fetched {
+        data: ReadData,
+        end: u64,
+    },
     Found(Option<super::types::TimePoint>),
     /// Look on from this position, with so many bytes at hand.
     More {
@@ -104,8 +110,11 @@ impl PartitionLog {
         if let Some(data) = self.read_cached(wanted).or_else(|| self.read_open(wanted)) {
             return ReadOutcome::Ready(data);
         }
+        if let Some(outcome) = self.read_ahead(id, wanted, out) {
+            return outcome;
+        }
         let Some(segment) = self.segment_for(from) else { return ReadOutcome::OutOfRange };
-        let job = self.add_job(id, Kind::Fetch(wanted), segment);
+        let job = self.add_job(Some(id), Kind::Fetch(wanted), segment, None);
         self.plan_job(job, now, out);
         ReadOutcome::Pending
     }
@@ -126,22 +135,12 @@ impl PartitionLog {
         self.segments.range(..=offset).next_back().filter(|(_, segment)| segment.is_live()).map(|(&base, _)| base)
     }
 
-    pub(super) fn add_job(&mut self, id: ReadId, kind: Kind, segment: i64) -> u64 {
+    pub(super) fn add_job(&mut self, id: Option<ReadId>, kind: Kind, segment: i64, at: Option<u64>) -> u64 {
         self.segment_mut(segment).readers += 1;
         let key = self.jobs.next;
         self.jobs.next += 1;
-        let job = Job {
-            id,
-            kind,
-            segment,
-            at: None,
-            limit: 0,
-            asked_end: 0,
-            need: 0,
-            busy: false,
-            dead: false,
-            reindexed: false,
-        };
+        let job =
+            Job { id, kind, segment, at, limit: 0, asked_end: 0, need: 0, busy: false, dead: false, reindexed: false };
         self.jobs.jobs.insert(key, job);
         key
     }
@@ -264,7 +263,7 @@ impl PartitionLog {
             let Some(job) = self.jobs.jobs.get_mut(&key) else { return };
             let base = job.segment;
             match verdict {
-                Verdict::Fetched(_) | Verdict::Found(_) => {
+                Verdict::Fetched { .. } | Verdict::Found(_) => {
                     self.end_job(key, Ok(verdict), events);
                     return;
                 }
@@ -332,7 +331,13 @@ impl PartitionLog {
     pub(super) fn end_job(&mut self, key: u64, result: Result<Verdict, ReadError>, events: &mut Vec<LogEvent>) {
         let Some(job) = self.jobs.jobs.remove(&key) else { return };
         self.unpin(job.segment);
-        events.push(job.event(result));
+        let Some(id) = job.id else {
+            return self.ahead_done(key, result, job.segment, events);
+        };
+        if let (Kind::Fetch(wanted), Ok(Verdict::Fetched { data, end })) = (&job.kind, &result) {
+            self.note_read(*wanted, data, Place { segment: job.segment, position: *end });
+        }
+        events.push(job.event(id, result));
     }
 
     pub(super) fn unpin(&mut self, base: i64) {
@@ -352,10 +357,11 @@ impl PartitionLog {
 
     /// Fails every job. One with a read in flight keeps its segment pinned until the answer has come.
     pub(super) fn fail_all_jobs(&mut self, events: &mut Vec<LogEvent>) {
+        self.streams.clear(events);
         let jobs = std::mem::take(&mut self.jobs.jobs);
         for (key, mut job) in jobs {
-            if !job.dead {
-                events.push(job.event(Err(ReadError::Gone)));
+            if let Some(id) = job.id.filter(|_| !job.dead) {
+                events.push(job.event(id, Err(ReadError::Gone)));
             }
             if job.busy {
                 job.dead = true;
@@ -369,13 +375,12 @@ impl PartitionLog {
 
 impl Job {
     /// What the host is told.
-    fn event(&self, result: Result<Verdict, ReadError>) -> LogEvent {
-        let id = self.id;
+    fn event(&self, id: ReadId, result: Result<Verdict, ReadError>) -> LogEvent {
         match &self.kind {
             Kind::Fetch(wanted) => {
                 let nothing = ReadData { next_offset: wanted.from, ..ReadData::default() };
                 let result = result.map(|verdict| match verdict {
-                    Verdict::Fetched(data) => data,
+                    Verdict::Fetched { data, .. } => data,
                     _ => nothing,
                 });
                 LogEvent::ReadDone { id, result }
@@ -454,7 +459,7 @@ impl Piece {
                 continue;
             }
             if !wanted.takes(&head, taken) {
-                break Verdict::Fetched(ReadData::default());
+                break Verdict::Fetched { data: ReadData::default(), end: at };
             }
             if let Err(verdict) = self.whole(at, &head) {
                 break verdict;
@@ -463,14 +468,14 @@ impl Piece {
             at += head.size as u64;
             data.next_offset = head.last_offset + 1;
         };
-        if taken == 0 && !matches!(stop, Verdict::Fetched(_)) {
+        if taken == 0 && !matches!(stop, Verdict::Fetched { .. }) {
             return stop;
         }
         if taken > 0 {
             data.parts.push(self.data.slice((start - self.start) as usize..(at - self.start) as usize));
         }
         data.bytes = taken.min(u64::from(u32::MAX)) as u32;
-        Verdict::Fetched(data)
+        Verdict::Fetched { data, end: at }
     }
 }
 

@@ -432,7 +432,7 @@ fn the_largest_timestamp_is_found_in_whatever_segment_it_lies() {
         let (tag, result) = rig.disk.run_one(&mut rig.prng).unwrap();
         let mut events = Vec::new();
         let mut ops = Vec::new();
-        let mut out = LogOut { ops: &mut ops, files: &mut rig.files };
+        let mut out = LogOut { ops: &mut ops, files: &mut rig.files, ahead: &rig.ahead };
         rig.log.complete(tag, result, rig.now, &mut out, &mut events);
         rig.disk.submit(ops);
         found = events.into_iter().find_map(|event| match event {

@@ -11,11 +11,13 @@ use crate::batch::build::BatchBuilder;
 
 use super::tests_disk::TestDisk;
 use super::types::*;
-use super::{PartitionLog, RecoveryReport};
+use super::{AheadRoom, PartitionLog, RecoveryReport};
 
 pub(super) const DIR: &str = "topic-0";
 /// Few, so that reads have to wait for one another.
 pub(super) const SLOTS: u32 = 3;
+/// Room for two reads ahead of the smallest size.
+const AHEAD_BYTES: u64 = 300 << 10;
 
 /// One batch as it must be found again.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub(super) struct Rig {
     pub prng: Prng,
     pub disk: TestDisk,
     pub files: FileSlots,
+    pub ahead: AheadRoom,
     pub log: PartitionLog,
     pub now: Now,
     pub config: LogConfig,
@@ -79,15 +82,17 @@ impl Rig {
     pub fn new(seed: u64, config: LogConfig) -> Rig {
         let mut disk = TestDisk::default();
         let mut files = FileSlots::new(0, SLOTS);
+        let ahead = AheadRoom::new(AHEAD_BYTES);
         let now = Now { mono: Mono(1), wall_ms: 1_700_000_000_000 };
         let mut ops = Vec::new();
-        let mut out = LogOut { ops: &mut ops, files: &mut files };
+        let mut out = LogOut { ops: &mut ops, files: &mut files, ahead: &ahead };
         let log = PartitionLog::create(DIR.to_string(), topic(), config.clone(), now, &mut out);
         disk.submit(ops);
         let mut rig = Rig {
             prng: Prng::new(seed),
             disk,
             files,
+            ahead,
             log,
             now,
             config,
@@ -110,7 +115,7 @@ impl Rig {
     pub fn with<T>(&mut self, call: impl FnOnce(&mut PartitionLog, Now, &mut LogOut, &mut Vec<LogEvent>) -> T) -> T {
         let mut ops = Vec::new();
         let mut events = Vec::new();
-        let mut out = LogOut { ops: &mut ops, files: &mut self.files };
+        let mut out = LogOut { ops: &mut ops, files: &mut self.files, ahead: &self.ahead };
         let answer = call(&mut self.log, self.now, &mut out, &mut events);
         self.disk.submit(ops);
         for event in events {
@@ -323,7 +328,7 @@ impl Rig {
         self.searches.clear();
         self.events.clear();
         let mut ops = Vec::new();
-        let mut out = LogOut { ops: &mut ops, files: &mut self.files };
+        let mut out = LogOut { ops: &mut ops, files: &mut self.files, ahead: &self.ahead };
         self.log = PartitionLog::load(DIR.to_string(), topic(), self.config.clone(), hints, self.now, &mut out);
         self.disk.submit(ops);
     }

@@ -50,7 +50,7 @@ impl PartitionLog {
         };
         let Some(first) = self.segment_for(self.start_offset) else { return TimeOutcome::Ready(None) };
         let search = Search { stage, start: self.start_offset, upper };
-        let job = self.add_job(id, Kind::Time(search), first);
+        let job = self.add_job(Some(id), Kind::Time(search), first, None);
         let mut events = Vec::new();
         let now = self.clock;
         self.pump_job(job, now, out, &mut events);

@@ -11,15 +11,19 @@ use bytes::Bytes;
 use crate::base::time::Mono;
 use crate::port::disk::{DiskOp, FileId};
 
+use super::read_policy::AheadRoom;
+
 /// Names one operation of one log; unique within that log while it is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogTag(pub u64);
 
-/// Where a log puts what it wants from the disk, and where it takes the numbers of its files from.
+/// Where a log puts what it wants from the disk, and where it takes the numbers of its files and the memory for reads
+/// ahead from.
 #[derive(Debug)]
 pub struct LogOut<'a> {
     pub ops: &'a mut Vec<(LogTag, DiskOp)>,
     pub files: &'a mut FileSlots,
+    pub ahead: &'a AheadRoom,
 }
 
 /// The [`FileId`] numbers of one core, shared by all of its logs. Bounded: an empty allocator makes a log wait.

@@ -15,7 +15,7 @@ pub struct MemoryPlan {
     pub budget: u64,
     /// Frames arriving, and read and not yet answered, a core.
     pub bytes_in_flight: u64,
-    /// Recently written data kept for readers, a core.
+    /// Recently written data kept for readers, and what is read ahead of them, a core.
     pub tail_cache: u64,
     /// Part of `tail_cache` that may hold what the journal has and the segments do not have yet, a core.
     pub journal_lag: u64,

@@ -20,6 +20,7 @@ mod mailbox;
 mod posix;
 pub mod probe;
 mod probe_disk;
+mod read_pool;
 mod send;
 mod slots;
 mod sys;
@@ -100,6 +101,7 @@ impl DriverOptions {
     }
 }
 
+/// How often to look whether an address is free, and how long to say nothing about it.
 const LISTEN_PAUSE: Duration = Duration::from_millis(2);
 const LISTEN_QUIET: Duration = Duration::from_millis(100);
 

@@ -24,7 +24,7 @@ impl Shard {
                 }
             }
             LogEvent::ReadDone { id, result } => match self.reads.take(key, id.0) {
-                Some(ReadFor::Fetch { job }) => self.fetch_read_done(job, key, result, now),
+                Some(ReadFor::Fetch { job, item }) => self.fetch_read_done((job, item), key, result),
                 Some(ReadFor::CoordinatorLoad) => self.coordinator_loaded_part(key, result, now),
                 Some(ReadFor::ControllerLoad) => self.controller_loaded_part(key, result, now),
                 Some(ReadFor::Offset { .. }) | None => {}
@@ -144,8 +144,9 @@ impl Shard {
         }
         for purpose in self.reads.take_all_of(key) {
             match purpose {
-                ReadFor::Fetch { job } => {
-                    self.fetch_read_done(job, key, Err(crate::log::ReadError::Io(String::new())), now);
+                ReadFor::Fetch { job, item } => {
+                    let error = crate::log::ReadError::Io(String::new());
+                    self.fetch_read_done((job, item), key, Err(error));
                 }
                 ReadFor::Offset { job, slot } => self.offset_failed(job, slot, error.clone()),
                 ReadFor::CoordinatorLoad | ReadFor::ControllerLoad => {}

@@ -1,8 +1,10 @@
 //! Disk operations in flight: gives each log's operation a token of the core and finds the log again when it is
-//! answered.
+//! answered. Reads have a budget; what goes beyond it waits here.
+
+use std::collections::VecDeque;
 
 use crate::base::slots::{Key, Slots};
-use crate::log::{FileSlots, LogOut, LogTag};
+use crate::log::{AheadRoom, FileSlots, LogOut, LogTag};
 use crate::port::disk::{DiskOp, FileId};
 use crate::port::turn::Token;
 
@@ -21,47 +23,117 @@ pub enum DiskAsker {
     JournalStart,
 }
 
+/// Reads in the disk's hands at the same time.
+#[derive(Clone, Copy, Debug)]
+struct ReadBudget {
+    count: usize,
+    /// Unless a single one is larger.
+    bytes: u64,
+}
+
+/// Enough to keep a disk busy.
+const READS_ALONE: ReadBudget = ReadBudget { count: 16, bytes: 8 << 20 };
+/// While somebody writes: a sync that a producer waits for finds so much before it in the disk's queue.
+const READS_BESIDE_WRITES: ReadBudget = ReadBudget { count: 2, bytes: 2 << 20 };
+/// So many reads are begun after a write before the writers are believed to be gone.
+const READS_OF_A_WRITE: u32 = 32;
+
+#[derive(Debug)]
+struct Flight {
+    asker: DiskAsker,
+    /// Bytes asked for by a read; 0 for everything else.
+    read_bytes: u32,
+}
+
 /// The disk side of one core. Exists on every core, sees that core's operations only.
 #[derive(Debug)]
 pub struct DiskDesk {
     files: FileSlots,
-    in_flight: Slots<DiskAsker>,
+    ahead: AheadRoom,
+    in_flight: Slots<Flight>,
     scratch: Vec<(LogTag, DiskOp)>,
+    /// Reads in the disk's hands, and those that wait for their turn in the order of asking.
+    reads: usize,
+    read_bytes: u64,
+    waiting: VecDeque<(Token, DiskOp, u32)>,
+    /// Reads that are still begun as if the last write were in flight.
+    beside_writes: u32,
     /// Operations to hand to the driver at the end of the turn.
     pub outgoing: Vec<(Token, DiskOp)>,
 }
 
 impl DiskDesk {
-    pub fn new(files: FileSlots) -> DiskDesk {
-        DiskDesk { files, in_flight: Slots::default(), scratch: Vec::new(), outgoing: Vec::new() }
+    /// `ahead_bytes`: memory for what is read before anybody asks.
+    pub fn new(files: FileSlots, ahead_bytes: u64) -> DiskDesk {
+        DiskDesk {
+            files,
+            ahead: AheadRoom::new(ahead_bytes),
+            in_flight: Slots::default(),
+            scratch: Vec::new(),
+            reads: 0,
+            read_bytes: 0,
+            waiting: VecDeque::new(),
+            beside_writes: 0,
+            outgoing: Vec::new(),
+        }
     }
 
     /// Lets the log of partition `key` ask for operations.
     pub fn with_log<R>(&mut self, key: Key, act: impl FnOnce(&mut LogOut<'_>) -> R) -> R {
-        let result = act(&mut LogOut { ops: &mut self.scratch, files: &mut self.files });
-        for (tag, op) in self.scratch.drain(..) {
-            let token = Token(self.in_flight.insert(DiskAsker::Log(key, tag)));
-            self.outgoing.push((token, op));
+        let result = act(&mut LogOut { ops: &mut self.scratch, files: &mut self.files, ahead: &self.ahead });
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for (tag, op) in scratch.drain(..) {
+            self.ask(DiskAsker::Log(key, tag), op);
         }
+        self.scratch = scratch;
         result
     }
 
     /// Asks for an operation of the folder's keeper.
     pub fn folder(&mut self, id: u64, op: DiskOp) {
-        let token = Token(self.in_flight.insert(DiskAsker::Folder(id)));
-        self.outgoing.push((token, op));
+        self.ask(DiskAsker::Folder(id), op);
+    }
+
+    fn ask(&mut self, asker: DiskAsker, op: DiskOp) {
+        let read_bytes = match op {
+            DiskOp::Read { len, .. } => len,
+            _ => 0,
+        };
+        if matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. }) {
+            self.beside_writes = READS_OF_A_WRITE;
+        }
+        let token = Token(self.in_flight.insert(Flight { asker, read_bytes }));
+        if read_bytes == 0 {
+            return self.outgoing.push((token, op));
+        }
+        self.waiting.push_back((token, op, read_bytes));
+        self.begin_reads();
+    }
+
+    fn begin_reads(&mut self) {
+        while let Some((_, _, bytes)) = self.waiting.front() {
+            let bytes = u64::from(*bytes);
+            let budget = if self.beside_writes > 0 { READS_BESIDE_WRITES } else { READS_ALONE };
+            let full = self.reads >= budget.count || self.read_bytes + bytes > budget.bytes;
+            if full && self.reads > 0 {
+                return;
+            }
+            let Some((token, op, _)) = self.waiting.pop_front() else { return };
+            self.reads += 1;
+            self.read_bytes += bytes;
+            self.beside_writes = self.beside_writes.saturating_sub(1);
+            self.outgoing.push((token, op));
+        }
     }
 
     /// Asks for an operation of the core's journal.
     pub fn journal(&mut self, what: JournalOp, op: DiskOp) {
-        let token = Token(self.in_flight.insert(DiskAsker::Journal(what)));
-        self.outgoing.push((token, op));
+        self.ask(DiskAsker::Journal(what), op);
     }
 
     /// Asks for an operation of the start that replays journals.
     pub fn journal_start(&mut self, op: DiskOp) {
-        let token = Token(self.in_flight.insert(DiskAsker::JournalStart));
-        self.outgoing.push((token, op));
+        self.ask(DiskAsker::JournalStart, op);
     }
 
     /// The number of a file that is no log's; `None` when all are taken.
@@ -76,10 +148,70 @@ impl DiskDesk {
 
     /// Whose operation `token` was; `None` for an answer that nobody waits for.
     pub fn asker(&mut self, token: Token) -> Option<DiskAsker> {
-        self.in_flight.remove(token.0)
+        let flight = self.in_flight.remove(token.0)?;
+        if flight.read_bytes > 0 {
+            self.reads -= 1;
+            self.read_bytes -= u64::from(flight.read_bytes);
+            self.begin_reads();
+        }
+        Some(flight.asker)
     }
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::disk::FileId;
+
+    #[test]
+    fn reads_wait_for_their_turn_in_order_and_nothing_else_waits_behind_them() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        let read = |position| DiskOp::Read { file: FileId(0), position, len: 1 << 20 };
+        for position in 0..20 {
+            desk.folder(position, read(position));
+        }
+        desk.folder(99, DiskOp::Close { file: FileId(0) });
+        let out = std::mem::take(&mut desk.outgoing);
+        assert_eq!(out.len(), 9, "8 MiB of reads and what is no read");
+        assert!(matches!(out[8].1, DiskOp::Close { .. }));
+        assert_eq!(desk.asker(out[8].0), Some(DiskAsker::Folder(99)));
+        assert!(desk.outgoing.is_empty(), "no read has ended");
+        assert_eq!(desk.asker(out[3].0), Some(DiskAsker::Folder(3)));
+        assert_eq!(std::mem::take(&mut desk.outgoing).iter().map(|(_, op)| op).collect::<Vec<_>>(), [&read(8)]);
+        desk.folder(100, DiskOp::Sync { file: FileId(0) });
+        assert_eq!((desk.outgoing.len(), desk.in_flight()), (1, 20), "a sync goes at once");
+    }
+
+    #[test]
+    fn beside_writes_few_reads_are_in_flight_until_no_more_writes_come() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        desk.folder(0, DiskOp::Sync { file: FileId(0) });
+        for position in 1..100 {
+            desk.folder(position, DiskOp::Read { file: FileId(1), position, len: 64 << 10 });
+        }
+        let mut in_flight: VecDeque<Token> = desk.outgoing.drain(..).skip(1).map(|(token, _)| token).collect();
+        let mut most = Vec::new();
+        while let Some(token) = in_flight.pop_front() {
+            most.push(in_flight.len() + 1);
+            assert!(desk.asker(token).is_some());
+            in_flight.extend(desk.outgoing.drain(..).map(|(token, _)| token));
+        }
+        assert_eq!((most.len(), most[0], most[20]), (99, 2, 2));
+        assert_eq!(most.iter().max(), Some(&16), "the disk is theirs again");
+    }
+
+    #[test]
+    fn a_read_larger_than_all_that_is_allowed_goes_alone() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        desk.folder(0, DiskOp::Read { file: FileId(0), position: 0, len: 64 << 20 });
+        desk.folder(1, DiskOp::Read { file: FileId(0), position: 0, len: 4096 });
+        let out = std::mem::take(&mut desk.outgoing);
+        assert_eq!(out.len(), 1);
+        assert_eq!(desk.asker(out[0].0), Some(DiskAsker::Folder(0)));
+        assert_eq!(desk.outgoing.len(), 1);
     }
 }

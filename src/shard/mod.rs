@@ -57,6 +57,8 @@ use tail_budget::TailBudget;
 
 pub use journal_host::JournalConfig;
 
+/// What is read ahead may take this part of the memory for readers; the rest keeps the ends of the logs.
+const AHEAD_SHARE: u64 = 8;
 /// Up to so many bytes in the disk's hands hold the next writes back; see [`Shard::flush`].
 const GATHER_BYTES_MAX: u64 = 256 << 10;
 
@@ -131,7 +133,7 @@ pub struct ShardConfig {
     pub seed: u64,
     /// Open files this core may hold.
     pub files_max: u32,
-    /// Bytes of recently written data kept in memory for readers.
+    /// Bytes kept in memory for readers: recently written data, and what is read ahead.
     pub tail_cache_bytes: u64,
     pub journal: JournalConfig,
     /// Bytes that the members of groups may make this core hold.
@@ -190,7 +192,8 @@ pub struct Shard {
 impl Shard {
     /// Starts: core 0 begins to read the data folder; the others wait for what it finds.
     pub fn new(config: ShardConfig, now: Now) -> Shard {
-        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max));
+        let ahead_bytes = config.tail_cache_bytes / AHEAD_SHARE;
+        let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max), ahead_bytes);
         let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, config.cores, &mut desk));
         Shard {
             image: Image::default(),
@@ -206,7 +209,7 @@ impl Shard {
             dirty: Vec::new(),
             bytes_writing: 0,
             log_timers: BTreeSet::new(),
-            tail_cache: TailBudget::new(config.tail_cache_bytes),
+            tail_cache: TailBudget::new(config.tail_cache_bytes - ahead_bytes),
             journal: JournalHost::new(&config),
             recovery: RecoveryBudget::new(config.cores),
             produce_jobs: Slots::default(),
@@ -284,7 +287,7 @@ impl Shard {
         }
         match ask {
             Ask::Produce { items, quiet } => self.produce(from, key, items, quiet, now),
-            Ask::Fetch(ask) => self.fetch(from, key, ask, now),
+            Ask::Fetch(ask) => self.fetch(from, key, ask),
             Ask::Watch(items) => self.watch(from, key, &items),
             Ask::ListOffsets(queries) => self.list_offsets(from, key, &queries),
             Ask::EpochEnds(queries) => self.epoch_ends(from, key, &queries),

@@ -7,8 +7,8 @@ use crate::base::slots::Key;
 /// What a read is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFor {
-    /// The current item of a fetch job.
-    Fetch { job: Key },
+    /// One item of a fetch job.
+    Fetch { job: Key, item: usize },
     /// One query of a ListOffsets job.
     Offset { job: Key, slot: u32 },
     /// The coordinator of the partition reads its log at start.

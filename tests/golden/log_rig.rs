@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kataract::base::ids::Uuid;
 use kataract::base::time::{Mono, Now, WallMs};
 use kataract::log::{
-    Appended, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag, PartitionLog, ReadId, ReadOutcome,
+    AheadRoom, Appended, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag, PartitionLog, ReadId, ReadOutcome,
     RecoveryReport,
 };
 use kataract::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId};
@@ -97,6 +97,7 @@ pub struct Rig {
     config: LogConfig,
     disk: Disk,
     slots: FileSlots,
+    ahead: AheadRoom,
     now: Now,
     log: Option<PartitionLog>,
     events: Vec<LogEvent>,
@@ -110,6 +111,7 @@ impl Rig {
             config,
             disk: Disk { root: tempfile::tempdir().expect("a temporary folder"), open: BTreeMap::new() },
             slots: FileSlots::new(0, 64),
+            ahead: AheadRoom::new(0),
             now: Now { mono: Mono(1), wall_ms },
             log: None,
             events: Vec::new(),
@@ -145,7 +147,7 @@ impl Rig {
 
     fn begin(&mut self, start: impl FnOnce(Now, &mut LogOut<'_>) -> PartitionLog) {
         let mut ops = Vec::new();
-        self.log = Some(start(self.now, &mut LogOut { ops: &mut ops, files: &mut self.slots }));
+        self.log = Some(start(self.now, &mut LogOut { ops: &mut ops, files: &mut self.slots, ahead: &self.ahead }));
         self.settle(ops);
         assert!(self.log().is_ready(), "{}: {:?}", self.dir, self.events);
     }
@@ -157,7 +159,7 @@ impl Rig {
             for (tag, op) in std::mem::take(&mut ops) {
                 self.now.mono = self.now.mono + 1;
                 let result = self.disk.run(op);
-                let mut out = LogOut { ops: &mut ops, files: &mut self.slots };
+                let mut out = LogOut { ops: &mut ops, files: &mut self.slots, ahead: &self.ahead };
                 log.complete(tag, result, self.now, &mut out, &mut self.events);
             }
         }
@@ -168,7 +170,7 @@ impl Rig {
     fn act<R>(&mut self, act: impl FnOnce(&mut PartitionLog, Now, &mut LogOut<'_>) -> R) -> R {
         let mut ops = Vec::new();
         let log = self.log.as_mut().expect("an open log");
-        let result = act(log, self.now, &mut LogOut { ops: &mut ops, files: &mut self.slots });
+        let result = act(log, self.now, &mut LogOut { ops: &mut ops, files: &mut self.slots, ahead: &self.ahead });
         self.settle(ops);
         result
     }

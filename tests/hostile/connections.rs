@@ -377,3 +377,42 @@ fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
     }
     node.assert_unharmed();
 }
+
+/// Consumers at rest: the node sleeps, and who works beside them is served as if they were not there.
+#[test]
+fn ten_thousand_fetches_that_wait_for_news_cost_no_processor_time() {
+    const POLLS: usize = 10_000;
+    let mut node = Node::start(&["max.connections=20000"]);
+    let mut witness = Witness::new(node.address, "polls");
+    witness.works(SOON).expect("before");
+    let mut producer = Client::connect(node.address);
+    producer.ask(&requests::create_topic("quiet", 1)).expect("a topic");
+    let shape = FetchShape { offset: 0, max_wait_ms: 300_000, min_bytes: 1, max_bytes: 1 << 20 };
+    let poll = requests::fetch("quiet", shape);
+    // A node gives half of its descriptors to connections; this test has no more of them than the node.
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let polls = descriptors.map_or(POLLS, |count| POLLS.min(count as usize / 2 - 20));
+    let held = (0..polls).map(|_| {
+        let mut client = Client::connect(node.address);
+        assert!(client.send(&poll));
+        client
+    });
+    let mut held: Vec<Client> = held.collect();
+    println!("{} fetches wait", held.len());
+    witness.works(SOON).expect("others are served");
+    let rests = (0..20).any(|_| {
+        let before = node.cpu_seconds();
+        thread::sleep(Duration::from_secs(1));
+        node.cpu_seconds() - before < 0.025
+    });
+    assert!(rests, "a node with nothing to do was never at rest for a second");
+    // They do wait: a record wakes every one of them.
+    let frame = requests::produce("quiet", -1, &requests::batch(Codec::None, 1));
+    producer.ask(&frame).expect("a produce");
+    for client in held.iter_mut().step_by(97) {
+        client.patience(Duration::from_secs(30));
+        assert!(matches!(client.hear(), Heard::Answer(answer) if answer.len() > 100));
+    }
+    node.assert_alive();
+    witness.works(SOON).expect("others are served after all");
+}

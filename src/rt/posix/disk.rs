@@ -9,6 +9,7 @@ use crate::base::chunk::Chunk;
 use crate::base::limits::BLOCK;
 use crate::port::disk::{DiskOutput, DiskResult};
 use crate::rt::file::{FileOp, OpenFile, disk_error};
+use crate::rt::read_pool::ReadPool;
 use crate::rt::sys;
 
 /// Zeros written by one call, bytes.
@@ -22,14 +23,15 @@ pub struct Job {
 }
 
 /// Carries one out.
-pub fn execute(job: Job) -> DiskResult {
+pub fn execute(job: Job, pool: &ReadPool) -> DiskResult {
     let Job { file, op } = job;
     let (name, result) = match op {
         FileOp::Write { position, data, sync } => {
             ("write", write(&file.fd, position, &data, sync).map(|()| DiskOutput::Done))
         }
         FileOp::Read { position, len } => {
-            ("read", read(&file.fd, position, len as usize).map(|chunk| DiskOutput::Data(chunk.freeze())))
+            let chunk = pool.take(len as usize);
+            ("read", read(&file.fd, position, len as usize, chunk).map(|chunk| DiskOutput::Data(pool.share(chunk))))
         }
         FileOp::Sync => ("sync", sync(&file.fd).map(|()| DiskOutput::Done)),
         FileOp::ZeroFill { from, to } => ("zero fill", zero_fill(&file.fd, from, to).map(|()| DiskOutput::Done)),
@@ -65,8 +67,8 @@ fn write(fd: &OwnedFd, position: u64, data: &[u8], durable: bool) -> io::Result<
     Ok(())
 }
 
-fn read(fd: &OwnedFd, position: u64, len: usize) -> io::Result<Chunk> {
-    let mut chunk = Chunk::with_capacity(len);
+/// Fills the front of a chunk that has room for `len` bytes.
+fn read(fd: &OwnedFd, position: u64, len: usize, mut chunk: Chunk) -> io::Result<Chunk> {
     let mut done = 0;
     while done < len {
         let offset = (position + done as u64) as libc::off_t;

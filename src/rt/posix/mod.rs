@@ -15,6 +15,7 @@ use super::accept::AcceptPause;
 use super::backend::{Backend, Events, Setup};
 use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
+use super::read_pool::ReadPool;
 use super::slots::Slots;
 use super::worker::Workers;
 use super::{clock, sys};
@@ -24,8 +25,10 @@ use crate::port::net::NetOp;
 use crate::port::turn::Token;
 use net::{Epoll, PosixConn};
 
-/// Threads that carry out hot disk operations. Two, so that a read does not wait for another file's sync.
-const DISK_THREADS: usize = 2;
+/// Threads that write and sync. Two, so that one log does not wait for another file's sync.
+const WRITE_THREADS: usize = 2;
+/// Threads that read: apart, so that no write waits behind reads.
+const READ_THREADS: usize = 2;
 /// Connections taken from one listener in one round.
 const ACCEPTS_PER_ROUND_MAX: usize = 64;
 /// Keys of the epoll set that are not connections; ids of those start at 2^32.
@@ -41,7 +44,8 @@ pub struct Posix {
     listeners: Vec<Listener>,
     conns: Slots<PosixConn>,
     sends: usize,
-    disk: Workers<disk::Job, DiskResult>,
+    writes: Workers<disk::Job, DiskResult>,
+    reads: Workers<disk::Job, DiskResult>,
 }
 
 #[derive(Debug)]
@@ -64,9 +68,12 @@ impl Backend for Posix {
             listeners.push(Listener { fd, pause: AcceptPause::default(), look_again: true });
         }
         let name = format!("core-{}-disk", setup.core.0);
-        let disk = Workers::start(&name, DISK_THREADS, setup.core, &setup.control, disk::execute)?;
+        let pool = ReadPool::default();
+        let execute = move |job| disk::execute(job, &pool);
+        let writes = Workers::start(&name, WRITE_THREADS, setup.core, &setup.control, execute.clone())?;
+        let reads = Workers::start(&format!("{name}-read"), READ_THREADS, setup.core, &setup.control, execute)?;
         let (core, control) = (setup.core, setup.control);
-        Ok(Posix { core, control, epoll, listeners, conns: Slots::new(), sends: 0, disk })
+        Ok(Posix { core, control, epoll, listeners, conns: Slots::new(), sends: 0, writes, reads })
     }
 
     fn file_opened(&mut self, _id: FileId, _file: &Arc<OpenFile>) {}
@@ -74,7 +81,11 @@ impl Backend for Posix {
     fn file_closed(&mut self, _id: FileId) {}
 
     fn disk(&mut self, token: Token, _id: FileId, file: &Arc<OpenFile>, op: FileOp, _events: &mut Events) {
-        self.disk.submit(token, disk::Job { file: file.clone(), op });
+        let lane = match op {
+            FileOp::Read { .. } => &mut self.reads,
+            FileOp::Write { .. } | FileOp::Sync | FileOp::ZeroFill { .. } => &mut self.writes,
+        };
+        lane.submit(token, disk::Job { file: file.clone(), op });
     }
 
     fn net(&mut self, op: NetOp, events: &mut Events) {
@@ -94,7 +105,8 @@ impl Backend for Posix {
     }
 
     fn take_posted(&mut self, events: &mut Events) {
-        events.disk.append(&mut self.disk.take_done());
+        events.disk.append(&mut self.writes.take_done());
+        events.disk.append(&mut self.reads.take_done());
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
@@ -113,7 +125,7 @@ impl Backend for Posix {
     }
 
     fn disk_in_flight(&self) -> usize {
-        self.disk.in_flight()
+        self.writes.in_flight() + self.reads.in_flight()
     }
 
     fn sends_in_flight(&self) -> usize {

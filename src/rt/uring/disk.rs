@@ -19,6 +19,7 @@ use crate::port::disk::{DiskOutput, FileId};
 use crate::port::turn::Token;
 use crate::rt::backend::Events;
 use crate::rt::file::{FileOp, OpenFile, disk_error};
+use crate::rt::read_pool::ReadPool;
 
 /// One system call moves at most this much (a multiple of the block, below the kernel's limit of 2 GiB - 4 KiB).
 const CALL_BYTES_MAX: usize = 1 << 30;
@@ -69,7 +70,7 @@ fn step_entry(target: Target, step: &mut Step, zeros_registered: bool) -> squeue
 }
 
 /// Takes the result of a system call in.
-fn advance(step: &mut Step, result: i32, zeros: &Arc<Chunk>) -> Next {
+fn advance(step: &mut Step, result: i32, zeros: &Arc<Chunk>, pool: &ReadPool) -> Next {
     let count = match usize::try_from(result) {
         Ok(count) => count,
         Err(_) => match (-result, &*step) {
@@ -98,7 +99,7 @@ fn advance(step: &mut Step, result: i32, zeros: &Arc<Chunk>) -> Next {
             let mut filled = std::mem::replace(chunk, Chunk::with_capacity(0));
             // SAFETY: the kernel has written the first `done` bytes.
             unsafe { filled.assume_filled(*done) };
-            Next::Done(Ok(DiskOutput::Data(filled.freeze())))
+            Next::Done(Ok(DiskOutput::Data(pool.share(filled))))
         }
         Step::Sync => Next::Done(Ok(DiskOutput::Done)),
         Step::Reserve { from, to } => {
@@ -139,7 +140,7 @@ impl Uring {
                 return events.disk.push((token, Ok(DiskOutput::Data(bytes::Bytes::new()))));
             }
             FileOp::Read { position, len } => {
-                let chunk = Chunk::with_capacity(len as usize);
+                let chunk = self.read_pool.take(len as usize);
                 Step::Read { position, chunk, done: 0, len: len as usize }
             }
             FileOp::Sync => Step::Sync,
@@ -170,7 +171,7 @@ impl Uring {
             unreachable!("key of a disk operation")
         };
         let failed_in = name(&flight.step);
-        match advance(&mut flight.step, completion.result, &self.zeros) {
+        match advance(&mut flight.step, completion.result, &self.zeros, &self.read_pool) {
             Next::Again => self.push_disk(completion.key),
             Next::Done(result) => {
                 let token = flight.token;

@@ -24,6 +24,7 @@ use super::accept::AcceptPause;
 use super::backend::{Backend, Events, Setup};
 use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
+use super::read_pool::ReadPool;
 use super::slots::Slots;
 use super::{clock, sys};
 use crate::base::chunk::Chunk;
@@ -64,6 +65,7 @@ pub struct Uring {
     fixed_files: HashSet<FileId>,
     zeros: Arc<Chunk>,
     zeros_registered: bool,
+    read_pool: ReadPool,
     sends: usize,
     disk_ops: usize,
 }
@@ -93,6 +95,7 @@ impl Backend for Uring {
             fixed_files: HashSet::new(),
             zeros: Arc::new(zeros),
             zeros_registered,
+            read_pool: ReadPool::default(),
             sends: 0,
             disk_ops: 0,
         };

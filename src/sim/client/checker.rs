@@ -16,6 +16,7 @@ use super::committer::{coordinator_found, find_coordinator};
 use super::records::{Reader, read};
 use super::{Answer, Client, Cx, Line, Verdict, text, verdict};
 use crate::sim::model::{RecordId, TopicState};
+use crate::wire::ErrorCode;
 
 /// One question; asked until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Checker {
     line: Line,
     steps: VecDeque<Step>,
     records: Vec<(i64, RecordId)>,
+    /// Retention took the record at this offset before it was read: the log must now start above.
+    overtaken: Option<i64>,
 }
 
 impl Checker {
@@ -120,6 +123,9 @@ impl Checker {
             }
             Step::End { topic, partition, start } => offset_of(answer, cx).map(|end| {
                 self.bounds(&topic, partition, start, end, cx);
+                if let Some(lost) = self.overtaken.take().filter(|lost| start <= *lost) {
+                    cx.model.fail(|| format!("{topic}-{partition} starts at {start}, but refused {lost}"));
+                }
                 self.records.clear();
                 if start < end {
                     return Some(Step::Read { topic, partition, start, end, next: start });
@@ -215,6 +221,11 @@ impl Checker {
                 cx.model.flips_noticed += 1;
                 self.compare(&topic, partition, start, end, next, cx);
                 self.steps.pop_front();
+                return true;
+            }
+            Verdict::Wrong(ErrorCode::OffsetOutOfRange) if cx.model.retention => {
+                self.overtaken = Some(next);
+                self.steps[0] = Step::Start { topic, partition };
                 return true;
             }
             other => {

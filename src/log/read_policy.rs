@@ -1,0 +1,122 @@
+//! Which reads are worth asking the disk for before anybody wants them, how large they are, and how much memory they
+//! may take. Rules and numbers only; `read_ahead.rs` acts on them.
+//!
+//! ```text
+//!   end of the log        frozen chunks of the tail cache: no read at all
+//!   everything else       direct reads past the page cache; a reader in sequence finds its next piece read already
+//!                         (in page-cache mode through it)
+//! ```
+//! Both ways of reading a rolled segment were measured (tuning/budget.md): through the page cache every byte is copied
+//! once more and the kernel's own read-ahead asks for no more than ours does.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::types::Durability;
+
+/// Readers of one log that are remembered.
+pub(super) const STREAMS_MAX: usize = 8;
+/// The most that is read ahead for one reader, bytes.
+const AHEAD_BYTES_MAX: u32 = 4 << 20;
+/// The least that is worth a read of its own, bytes.
+const AHEAD_BYTES_MIN: u32 = 64 << 10;
+/// A reader in sequence that takes less at a time gets so much read ahead in the end, bytes.
+const AHEAD_BYTES_USUAL: u32 = 1 << 20;
+/// How long something that was read ahead waits for its reader.
+pub(super) const AHEAD_IDLE_MS: u64 = 2_000;
+
+/// Whether a rolled segment is read past the page cache: as it was written. What the page cache may still hold would
+/// have to be written out before a direct read.
+pub(super) fn is_direct(durability: Durability) -> bool {
+    durability == Durability::Stable
+}
+
+/// How a reader went about so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Habit {
+    /// Reads in a row that began where the one before had ended.
+    pub in_sequence: u32,
+    /// The first of them was at the start of the log: whoever begins there wants it all.
+    pub from_start: bool,
+    /// Bytes it allowed the last time.
+    pub max_bytes: u32,
+}
+
+impl Habit {
+    /// How much to read ahead, bytes; `None`: nothing yet.
+    pub fn ahead(self) -> Option<u32> {
+        if self.in_sequence == 0 && !self.from_start {
+            return None;
+        }
+        let grown = AHEAD_BYTES_MIN.checked_shl(self.in_sequence).unwrap_or(u32::MAX).min(AHEAD_BYTES_USUAL);
+        Some(self.max_bytes.max(grown).min(AHEAD_BYTES_MAX))
+    }
+}
+
+/// Memory of one core for what is read ahead, shared by all of its logs.
+#[derive(Clone, Debug)]
+pub struct AheadRoom {
+    bytes_max: u64,
+    used: Rc<Cell<u64>>,
+}
+
+/// A part of the room; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct AheadLease {
+    bytes: u64,
+    used: Rc<Cell<u64>>,
+}
+
+impl AheadRoom {
+    pub fn new(bytes_max: u64) -> AheadRoom {
+        AheadRoom { bytes_max, used: Rc::new(Cell::new(0)) }
+    }
+
+    /// All of `bytes`, or nothing: half of what a reader wants next saves it no wait.
+    pub(super) fn lease(&self, bytes: u64) -> Option<AheadLease> {
+        let used = self.used.get() + bytes;
+        if used > self.bytes_max {
+            return None;
+        }
+        self.used.set(used);
+        Some(AheadLease { bytes, used: self.used.clone() })
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.used.get()
+    }
+}
+
+impl Drop for AheadLease {
+    fn drop(&mut self) {
+        self.used.set(self.used.get() - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_somewhere_gets_nothing_ahead_and_a_sequence_gets_more_and_more() {
+        let habit = |in_sequence, from_start, max_bytes| Habit { in_sequence, from_start, max_bytes }.ahead();
+        assert_eq!(habit(0, false, 1 << 20), None);
+        assert_eq!(habit(0, true, 1 << 20), Some(1 << 20));
+        assert_eq!(habit(1, false, 1000), Some(128 << 10));
+        assert_eq!(habit(2, false, 1000), Some(256 << 10));
+        assert_eq!(habit(40, false, 1000), Some(AHEAD_BYTES_USUAL));
+        assert_eq!(habit(1, false, u32::MAX), Some(AHEAD_BYTES_MAX));
+    }
+
+    #[test]
+    fn the_room_is_never_exceeded_and_comes_back_with_the_leases() {
+        let room = AheadRoom::new(100);
+        let first = room.lease(60);
+        assert!(first.is_some() && room.lease(41).is_none());
+        let second = room.lease(40);
+        assert_eq!((second.is_some(), room.used()), (true, 100));
+        drop((first, second));
+        assert_eq!(room.used(), 0);
+    }
+}
