@@ -79,7 +79,7 @@ pub struct ConfigArgs {
 pub struct StartArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// How many cores to use (4), or which (0,2,3 or 0-3; a single one: 2,) [default: all this process may use]
+    /// How many cores to use (4), or which (0,2,3 or 0-3; a single one: 2,) [default: all but an eighth, one at least]
     #[arg(long, value_name = "N|LIST", value_parser = parse_cores)]
     pub cores: Option<Cores>,
     /// How to reach disk and network [default: auto]

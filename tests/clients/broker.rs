@@ -148,6 +148,8 @@ impl Node {
             .args(["--driver", self.driver.name()])
             .args(["--set", &format!("listeners=PLAINTEXT://{}", self.address)])
             .args(["--set", "group.initial.rebalance.delay.ms=0"])
+            // Mail between cores is a part of what is tested, also where a node would take one by itself.
+            .args(["--set", "kataract.cores=2"])
             .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

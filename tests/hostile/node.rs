@@ -157,6 +157,8 @@ pub fn command(data: &Path, address: SocketAddr, settings: &[&str], log: &Path) 
     command.args(["--driver", &std::env::var("KATARACT_HOSTILE_DRIVER").unwrap_or("auto".to_owned())]);
     command.args(["--set", &format!("listeners=PLAINTEXT://{address}")]);
     command.args(["--set", "group.initial.rebalance.delay.ms=0"]);
+    // Mail between cores is a part of what is tested, also where a node would take one by itself.
+    command.args(["--set", "kataract.cores=2"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

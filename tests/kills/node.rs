@@ -82,11 +82,16 @@ impl Node {
     /// Nothing runs yet; `settings` are `key=value`.
     pub fn new(driver: Driver, settings: &[&str]) -> Node {
         let folder = tempfile::Builder::new().prefix("kataract-kills-").tempdir().expect("a temporary folder");
+        let mut settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        if !settings.iter().any(|setting| setting.starts_with("kataract.cores=")) {
+            // Mail between cores is a part of what is tested, also where a node would take one by itself.
+            settings.push("kataract.cores=2".to_owned());
+        }
         Node {
             address: format!("127.0.0.1:{}", free_port()),
             driver,
             data: folder.path().join("data"),
-            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            settings,
             folder,
             child: None,
             started: Instant::now(),

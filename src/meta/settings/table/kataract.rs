@@ -4,7 +4,7 @@ use super::settings;
 
 settings! { KATARACT, "Settings that only this broker knows.";
     "kataract.cores" Int "0" (Range(0, 128)) ReadOnly yes []
-        "Cores the broker uses, one engine each; 0 means all the machine offers.";
+        "Cores the broker uses, one engine each; 0 means all but an eighth, which the kernel works on: 1 of 2, 7 of 8.";
     "kataract.driver" String "auto" (OneOf(&["auto", "uring", "posix"])) ReadOnly yes []
         "How cores reach disk and network; auto takes io_uring where the system allows it.";
     "kataract.memory.bytes" Long "0" (Min(0)) ReadOnly yes []
@@ -15,6 +15,6 @@ settings! { KATARACT, "Settings that only this broker knows.";
         "Whether acknowledged records are on stable storage, or only in the page cache as with Kafka.";
     "kataract.journal.bytes" Long "67108864" (Min(0)) ReadOnly yes []
         "Journal of each core, bytes, made when a turn first touches many partitions; 0 means none.";
-    "kataract.journal.partitions" Int "4" (Range(1, 100_000)) ReadOnly yes []
+    "kataract.journal.partitions" Int "2" (Range(1, 100_000)) ReadOnly yes []
         "From this many partitions on a core's small appends of one turn go to its journal first.";
 }
