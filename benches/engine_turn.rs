@@ -4,20 +4,16 @@
 
 mod kit;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use kataract::base::ids::{ConnId, CoreId, NodeId, Uuid};
+use kataract::base::ids::ConnId;
 use kataract::cli::bench::raw::consume::LIMITS;
 use kataract::cli::bench::raw::wire;
-use kataract::engine::{Engine, SessionLimits};
-use kataract::meta::settings::BrokerSettings;
+use kataract::engine::Engine;
 use kataract::port::net::{NetInput, NetOp};
 use kataract::port::turn::{Effects, Inputs, Machine};
 use kataract::shard::message::Message;
-use kataract::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
@@ -38,45 +34,9 @@ struct Rig {
 
 impl Rig {
     fn new(connections: u64) -> Rig {
-        let values = [("node.id", "1"), ("listeners", "PLAINTEXT://127.0.0.1:9092")];
-        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let settings = BrokerSettings::from_values(values).expect("settings");
-        let node = NodeFacts {
-            node_id: NodeId(1),
-            cluster_id: "bench".to_owned(),
-            directory_id: Uuid([1; 16]),
-            incarnation: Uuid([2; 16]),
-            endpoints: vec![Endpoint { listener: "PLAINTEXT".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 }],
-        };
-        let config = ShardConfig {
-            core: CoreId(0),
-            cores: 1,
-            settings: Rc::new(settings),
-            node: Rc::new(node),
-            clean_start: true,
-            seed: 1,
-            files_max: 1000,
-            tail_cache_bytes: 64 << 20,
-            journal: JournalConfig { bytes: 64 << 20, logs_min: 4, lag_bytes: 32 << 20 },
-            member_bytes_max: 16 << 20,
-        };
-        let limits = SessionLimits {
-            frame_bytes_max: 100 << 20,
-            requests_per_connection: 64,
-            bytes_in_flight: 32 << 20,
-            bytes_out: 16 << 20,
-            idle_ms: None,
-            fetch_sessions: 1000,
-        };
-        let serving = Rc::new(RefCell::new(false));
-        let told = serving.clone();
-        let report = Box::new(move |_, notice| {
-            if notice == Notice::Serving {
-                *told.borrow_mut() = true;
-            }
-        });
+        let (engine, serving) = kit::engine(kit::now(0));
         let mut rig = Rig {
-            engine: Engine::new(config, limits, kit::now(0), report),
+            engine,
             inputs: Inputs::default(),
             effects: Effects::default(),
             receiving: BTreeMap::new(),
@@ -86,7 +46,7 @@ impl Rig {
             last: Vec::new(),
         };
         rig.settle();
-        assert!(*serving.borrow(), "an engine over an empty folder serves after its first turns");
+        assert!(serving.get(), "an engine over an empty folder serves after its first turns");
         let peer = "127.0.0.1:1".parse().expect("an address");
         rig.inputs.net.extend((0..connections).map(|conn| NetInput::Accepted { conn: ConnId(conn), peer }));
         rig.ask(0, &wire::create_topic(TOPIC, PARTITIONS));

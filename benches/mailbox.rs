@@ -59,7 +59,7 @@ fn play(kind: DriverKind, messages: usize, rounds: u64) {
     let build = move |core| Player { core, messages, rounds_left: rounds, began: None, told: told.clone() };
     let running = match run(kind, options, build) {
         Ok(running) => running,
-        // A host may forbid io_uring.
+        // A host may forbid io_uring, a build may have no glommio.
         Err(error) => return println!("{kind}: skipped: {error}"),
     };
     let nanoseconds = tell.recv().expect("the players finish");
@@ -72,7 +72,7 @@ fn play(kind: DriverKind, messages: usize, rounds: u64) {
 
 fn main() {
     let rounds = if kit::is_real() { 50_000 } else { 10 };
-    for kind in [DriverKind::Uring, DriverKind::Posix] {
+    for kind in [DriverKind::Uring, DriverKind::Posix, DriverKind::Glommio] {
         for messages in [1, 64] {
             play(kind, messages, rounds);
         }

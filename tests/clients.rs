@@ -18,6 +18,8 @@ mod dump_log;
 mod librdkafka;
 #[path = "clients/librdkafka_group.rs"]
 mod librdkafka_group;
+#[path = "clients/moving.rs"]
+mod moving;
 #[path = "clients/running.rs"]
 mod running;
 #[path = "clients/survive.rs"]
@@ -56,6 +58,10 @@ macro_rules! with_each_driver {
         mod uring {
             $(#[test] fn $test() { $run($($argument,)* super::Driver::Uring) })*
         }
+        #[cfg(feature = "glommio")]
+        mod glommio {
+            $(#[test] fn $test() { $run($($argument,)* super::Driver::Glommio) })*
+        }
     };
 }
 
@@ -64,6 +70,8 @@ with_each_driver! {
     librdkafka_idempotent: super::scenario, super::Client::Librdkafka, "idempotent";
     librdkafka_group: super::scenario, super::Client::Librdkafka, "group";
     librdkafka_survives_kills: super::survive::survive, super::Client::Librdkafka;
+    librdkafka_under_moving_partitions: super::moving::moving,;
+    kafka_configs_pins_partitions: super::moving::kafka_tool,;
     java_roundtrip: super::scenario, super::Client::Java, "roundtrip";
     java_idempotent: super::scenario, super::Client::Java, "idempotent";
     java_group: super::scenario, super::Client::Java, "group";

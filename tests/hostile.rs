@@ -8,18 +8,24 @@
 
 #[path = "hostile/client.rs"]
 mod client;
+#[path = "hostile/configs.rs"]
+mod configs;
 #[path = "hostile/connections.rs"]
 mod connections;
 #[path = "hostile/corpus.rs"]
 mod corpus;
 #[path = "hostile/decoders.rs"]
 mod decoders;
+#[path = "hostile/fetches.rs"]
+mod fetches;
 #[path = "hostile/groups.rs"]
 mod groups;
 #[path = "hostile/mutate.rs"]
 mod mutate;
 #[path = "hostile/node.rs"]
 mod node;
+#[path = "hostile/overload.rs"]
+mod overload;
 #[path = "hostile/requests.rs"]
 mod requests;
 #[path = "hostile/start.rs"]

@@ -6,7 +6,7 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `KATARACT_KILLS` | rounds on io_uring (default 4); a third of them on posix |
+//! | `KATARACT_KILLS` | rounds on io_uring (default 4); a third of them on each other driver |
 //! | `KATARACT_PARTITIONS` | partitions of the test with many (default 100) |
 //! | `KATARACT_BIN` | the binary to run, for instance a release build, instead of this build's own |
 //! | `KATARACT_SEED` | the seed of the moments and records; printed by every run |
@@ -65,6 +65,12 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_by_kills_on_uring() {
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_reordered_by_kills_on_posix() {
     kills(Driver::Posix, rounds().div_ceil(3).max(2));
+}
+
+#[cfg(feature = "glommio")]
+#[test]
+fn nothing_acknowledged_is_lost_doubled_or_reordered_by_kills_on_glommio() {
+    kills(Driver::Glommio, rounds().div_ceil(3).max(2));
 }
 
 fn rounds() -> u32 {
@@ -246,11 +252,13 @@ impl Trial {
     }
 
     fn verify(&self, when: &str) -> u64 {
+        self.senders.iter().for_each(|sender| sender.hold(true));
         let books = self.books();
         let begun = Instant::now();
         let read = verify::verify(&self.node.address, &self.slots, &books).unwrap_or_else(|why| self.fail(&why));
         let acked: u64 = books.iter().map(|book| book.total).sum();
         tell(&format!("  {when}: {acked} acknowledged, {read} read in {:.1} s", begun.elapsed().as_secs_f32()));
+        self.senders.iter().for_each(|sender| sender.hold(false));
         read
     }
 

@@ -7,6 +7,8 @@
 mod floors;
 #[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/settings.rs"]
+mod settings;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -45,6 +47,11 @@ fn machines_do_not_reach_the_world_and_nothing_unfinished_or_unsafe_slips_in() {
 #[test]
 fn hash_maps_are_not_iterated_in_machines() {
     each(rules::hash_iteration);
+}
+
+#[test]
+fn settings_that_are_called_honoured_have_a_reader() {
+    none(settings::unread(&Tree::read()));
 }
 
 #[test]

@@ -5,14 +5,20 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 #![allow(clippy::disallowed_methods, reason = "benches read the clock and their words")]
 
+use std::cell::Cell;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kataract::base::ids::{CoreId, NodeId, Uuid};
 use kataract::base::time::{Mono, Now};
 use kataract::batch::build::BatchBuilder;
 use kataract::cli::bench::raw::wire;
+use kataract::engine::{Engine, SessionLimits};
+use kataract::meta::settings::BrokerSettings;
 use kataract::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
+use kataract::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
 
 /// Samples per question; the median counts.
 const SAMPLES: usize = 7;
@@ -92,6 +98,45 @@ pub fn answer(op: &DiskOp) -> DiskResult {
         }
         _ => Ok(DiskOutput::Done),
     }
+}
+
+/// An engine of one core as a node with the defaults makes it; the flag says when it serves.
+pub fn engine(now: Now) -> (Engine, Rc<Cell<bool>>) {
+    let values = [("node.id", "1"), ("listeners", "PLAINTEXT://127.0.0.1:9092")];
+    let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let settings = BrokerSettings::from_values(values).expect("settings");
+    let node = NodeFacts {
+        node_id: NodeId(1),
+        cluster_id: "bench".to_owned(),
+        directory_id: Uuid([1; 16]),
+        incarnation: Uuid([2; 16]),
+        endpoints: vec![Endpoint { listener: "PLAINTEXT".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 }],
+    };
+    let config = ShardConfig {
+        core: CoreId(0),
+        cores: 1,
+        settings: Rc::new(settings),
+        node: Rc::new(node),
+        clean_start: true,
+        seed: 1,
+        files_max: 1000,
+        tail_cache_bytes: 64 << 20,
+        journal: JournalConfig { bytes: 64 << 20, logs_min: 1, lag_bytes: 32 << 20 },
+        member_bytes_max: 16 << 20,
+    };
+    let limits = SessionLimits {
+        frame_bytes_max: 100 << 20,
+        requests_per_connection: 64,
+        bytes_in_flight: 32 << 20,
+        bytes_out: 16 << 20,
+        idle_ms: None,
+        fetch_sessions: 1000,
+        fetch_session_bytes: 4 << 20,
+    };
+    let serving = Rc::new(Cell::new(false));
+    let told = serving.clone();
+    let report = Box::new(move |_, notice| told.set(told.get() || notice == Notice::Serving));
+    (Engine::new(config, limits, now, report), serving)
 }
 
 /// One batch of records without keys, timestamps of today.

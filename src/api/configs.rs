@@ -1,11 +1,19 @@
 //! 32 DescribeConfigs from this core's picture; 33 AlterConfigs and 44 IncrementalAlterConfigs by the controller.
+//!
+//! A topic's description ends with an entry that Kafka does not have: `partition.cores`, which core of this node owns
+//! which partition now (`0:1,1:0`). It is read-only and a default, so tools that copy or compare what was set pass it
+//! over. As it grows with the topic, it is told once a topic and request, however often the request names it.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use crate::base::ids::NodeId;
 use crate::meta::controller::{AlteredConfig, Answer, Command, ConfigChange, ConfigOp, ConfigReplacement, OpKind};
 use crate::meta::image::ResourceKind;
-use crate::meta::settings::{Effective, describe_broker, describe_group, describe_topic};
+use crate::meta::settings::{
+    ConfigSource, Effective, Kind, PARTITION_CORES, describe_broker, describe_group, describe_topic,
+};
 use crate::shard::message::Reply;
 use crate::wire::messages as m;
 use crate::wire::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -27,12 +35,18 @@ const DESCRIBE_TYPE_VERSION: i16 = 3;
 pub fn describe(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let request = decode!(ctx, body, m::DescribeConfigsRequest, "DescribeConfigs");
     let mut response = m::DescribeConfigsResponse::default();
+    let mut told = BTreeSet::new();
     for resource in &request.resources {
         let mut result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match described(ctx, resource.resource_type, &resource.resource_name) {
-            Ok(settings) => {
+            Ok(mut settings) => {
+                if ResourceKind::from_code(resource.resource_type) == Some(ResourceKind::Topic)
+                    && told.insert(resource.resource_name.clone())
+                {
+                    settings.extend(owners(ctx, &resource.resource_name));
+                }
                 let wanted = |setting: &Effective| match &resource.configuration_keys {
                     None => true,
                     Some(keys) => keys.iter().any(|key| **key == *setting.name),
@@ -76,6 +90,22 @@ fn described(ctx: &Ctx<'_>, kind: i8, name: &str) -> Result<Vec<Effective>, (Err
         Some(ResourceKind::Group) => Err((ErrorCode::InvalidRequest, "The group name is empty".to_string())),
         _ => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {kind}"))),
     }
+}
+
+/// Which core owns which partition of a topic.
+fn owners(ctx: &Ctx<'_>, topic: &str) -> Option<Effective> {
+    let topic = ctx.shard.image.topic_named(topic)?;
+    let owners = ctx.shard.route.owners_of(topic.id).map(|(partition, core)| format!("{partition}:{}", core.0));
+    Some(Effective {
+        name: PARTITION_CORES.to_owned(),
+        value: Some(owners.collect::<Vec<_>>().join(",")),
+        source: ConfigSource::Default,
+        read_only: true,
+        sensitive: false,
+        kind: Some(Kind::List),
+        synonyms: Vec::new(),
+        doc: "The core of this broker that owns each partition now, a list of partition:core.",
+    })
 }
 
 fn entry(ctx: &Ctx<'_>, setting: Effective, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {

@@ -14,10 +14,13 @@ use crate::wire::messages::find_coordinator_response::Coordinator;
 use crate::wire::{ErrorCode, StrBytes, cold};
 
 use super::{AUTO_CREATE_TIMEOUT_MS, respond, topic_names};
-use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata, offset_commit};
+use super::{Ctx, Gather, Handled, Step, answer, group_admin, group_membership, metadata};
 
 /// Groups of one request whose coordinators are asked at the same time: what a request of many groups has in flight.
 const GROUPS_AT_ONCE: usize = 256;
+
+/// What a member that waits for its group takes on its connection's core, bytes.
+const MEMBER_WAIT_BYTES: usize = 512;
 
 /// From this version on FindCoordinator asks for several keys at once.
 const BATCH_VERSION: i16 = 4;
@@ -30,7 +33,6 @@ pub enum GroupApi {
     Sync,
     Heartbeat,
     Leave,
-    OffsetCommit,
     OffsetDelete,
 }
 
@@ -80,19 +82,46 @@ impl Rounds {
 
 /// Sends a request to the coordinator of its group; the answer is encoded as `api` has it.
 pub fn ask(ctx: &mut Ctx<'_>, api: GroupApi, request: GroupRequest) -> Handled {
+    match send(ctx, request) {
+        Ok(request) => Handled::Gather(Box::new(GroupGather { api, request })),
+        Err(refused) => handled(encode(ctx, api, *refused)),
+    }
+}
+
+/// A first step that is the last one, too.
+pub fn handled(step: Step) -> Handled {
+    match step {
+        Step::Answer(parts) => Handled::Answer(parts),
+        Step::Close(reason) => Handled::Close(reason),
+        Step::Silent | Step::Wait => Handled::Silent,
+    }
+}
+
+/// Sends a request to the coordinator of its group. The error is the answer of a group that cannot have one: without
+/// the topic no group can exist, and the client shall look for its coordinator, which makes it.
+pub fn send(ctx: &mut Ctx<'_>, request: GroupRequest) -> Result<Shape, Box<GroupAnswer>> {
     let group = request.group().unwrap_or_default().to_string();
-    // Without the topic no group can exist: the client shall look for its coordinator, which makes it.
-    let refused = GroupAnswer::refused(&request, GroupError::NotCoordinator);
     let Some((partition, core)) = place(ctx, &group) else {
-        return match encode(ctx, api, refused) {
-            Step::Answer(parts) => Handled::Answer(parts),
-            Step::Close(reason) => Handled::Close(reason),
-            Step::Silent | Step::Wait => Handled::Silent,
-        };
+        return Err(Box::new(GroupAnswer::refused(&request, GroupError::NotCoordinator)));
     };
-    let blank = GroupRequestShape { api, request: shape_of(&request) };
+    let shape = Shape(shape_of(&request));
     ctx.ask(0, core, Ask::Group { partition, request });
-    Handled::Gather(Box::new(blank))
+    Ok(shape)
+}
+
+/// What is left here of a request that was sent, to know what is refused when it is.
+#[derive(Debug)]
+pub struct Shape(GroupRequest);
+
+impl Shape {
+    /// The coordinator's answer, or what its core said in its place.
+    pub fn group_answer(&self, reply: Reply) -> Result<GroupAnswer, String> {
+        match reply {
+            Reply::Group(group_answer) => Ok(group_answer),
+            Reply::Refused(error) => Ok(GroupAnswer::refused(&self.0, refused(&error))),
+            other => Err(format!("a group request was answered with {other:?}")),
+        }
+    }
 }
 
 /// What is kept of a request to be able to refuse it: its items, without their payload.
@@ -101,6 +130,8 @@ fn shape_of(request: &GroupRequest) -> GroupRequest {
         GroupRequest::Join(join) => {
             let mut join = join.clone();
             join.protocols.clear();
+            join.client_id.clear();
+            join.reason = None;
             GroupRequest::Join(join)
         }
         GroupRequest::Sync(sync) => {
@@ -113,23 +144,26 @@ fn shape_of(request: &GroupRequest) -> GroupRequest {
 }
 
 #[derive(Debug)]
-struct GroupRequestShape {
+struct GroupGather {
     api: GroupApi,
-    request: GroupRequest,
+    request: Shape,
 }
 
-impl Gather for GroupRequestShape {
+impl Gather for GroupGather {
     fn reply(&mut self, _part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
-        let group_answer = match reply {
-            Reply::Group(group_answer) => group_answer,
-            Reply::Refused(error) => GroupAnswer::refused(&self.request, refused(&error)),
-            other => return Step::Close(format!("a group request was answered with {other:?}")),
-        };
-        encode(ctx, self.api, group_answer)
+        match self.request.group_answer(reply) {
+            Ok(group_answer) => encode(ctx, self.api, group_answer),
+            Err(reason) => Step::Close(reason),
+        }
     }
 
     fn expired(&mut self, _ctx: &mut Ctx<'_>) -> Step {
         Step::Wait
+    }
+
+    /// What members bring is copied by their coordinator and counted there (`coord/footprint.rs`).
+    fn held_bytes(&self) -> Option<usize> {
+        matches!(self.request.0, GroupRequest::Join(_) | GroupRequest::Sync(_)).then_some(MEMBER_WAIT_BYTES)
     }
 }
 
@@ -147,7 +181,6 @@ fn encode(ctx: &Ctx<'_>, api: GroupApi, group_answer: GroupAnswer) -> Step {
         GroupApi::Join | GroupApi::Sync | GroupApi::Heartbeat | GroupApi::Leave => {
             group_membership::encode(ctx, group_answer)
         }
-        GroupApi::OffsetCommit => offset_commit::encode(ctx, group_answer),
         GroupApi::OffsetDelete => group_admin::encode_offset_delete(ctx, group_answer),
     }
 }

@@ -7,6 +7,8 @@
 //!     │ ▼
 //!  Watching ──news from an owner: that owner is read again──▶ Reading;   deadline ──▶ answer with what is there
 //! ```
+//! Owners are looked up before each read and watch: an owner that gives a partition away wakes its watchers, and the
+//! partition is read where it is now.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +31,16 @@ use super::{Ctx, Gather, Handled, Step, unencodable};
 /// unnoticed must not be waited for until the end of days.
 const MAX_WAIT_MS: u64 = 600_000;
 
+/// What a partition takes while it is waited for: here, and as a watch at its owner.
+const ITEM_BYTES: usize = size_of::<Item>() + 32;
+
 /// One partition of the request.
 #[derive(Debug)]
 struct Item {
     wanted: Wanted,
     target: Option<(TopicPartition, CoreId)>,
+    /// The core that holds a watch for it.
+    watched_at: Option<CoreId>,
     result: Result<Fetched, ErrorCode>,
 }
 
@@ -46,9 +53,10 @@ struct FetchGather {
     /// Memory for what is read.
     lease: Option<Lease>,
     items: Vec<Item>,
-    /// Owners that have not replied to a read, and owners that hold a watch.
+    /// The moves that the items' owners take into account.
+    rerouted: u64,
+    /// Owners that have not replied to a read.
     reading: Vec<CoreId>,
-    watching: Vec<CoreId>,
     /// No more waiting: the deadline has passed or the client did not want to wait.
     due: bool,
 }
@@ -77,11 +85,11 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
         max_bytes,
         lease: None,
         items,
+        rerouted: ctx.shard.route.rerouted(),
         reading: Vec::new(),
-        watching: Vec::new(),
         due: max_wait == 0,
     };
-    gather.read(ctx, None);
+    gather.read(ctx, |_| true);
     if gather.reading.is_empty() {
         let response = gather.response(ctx);
         return respond(ctx, &response);
@@ -95,9 +103,11 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
 fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
     let mut wanted = Vec::new();
     for topic in request.topics {
+        // The request's frame must not live as long as the fetch or its session.
+        let name = topic.topic.detached();
         for partition in topic.partitions {
             wanted.push(Wanted {
-                topic: topic.topic.clone(),
+                topic: name.clone(),
                 partition: partition.index,
                 offset: partition.fetch_offset,
                 max_bytes: partition.partition_max_bytes.max(0) as u32,
@@ -115,12 +125,17 @@ fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
 
 fn resolve(ctx: &Ctx<'_>, wanted: Wanted) -> Item {
     let (topic, unknown) = super::topic_names::find(ctx, &wanted.topic);
-    let Some(topic) = topic else { return Item { wanted, target: None, result: Err(unknown) } };
-    let partition = TopicPartition { topic: topic.id, partition: wanted.partition };
-    match ctx.shard.route.owner(partition) {
-        Some(core) => Item { wanted, target: Some((partition, core)), result: Err(ErrorCode::UnknownServerError) },
-        None => Item { wanted, target: None, result: Err(ErrorCode::UnknownTopicOrPartition) },
-    }
+    let (target, error) = match topic {
+        None => (None, unknown),
+        Some(topic) => {
+            let partition = TopicPartition { topic: topic.id, partition: wanted.partition };
+            match ctx.shard.route.owner(partition) {
+                Some(core) => (Some((partition, core)), ErrorCode::UnknownServerError),
+                None => (None, ErrorCode::UnknownTopicOrPartition),
+            }
+        }
+    };
+    Item { wanted, target, watched_at: None, result: Err(error) }
 }
 
 fn top_level(ctx: &Ctx<'_>, error: ErrorCode) -> Handled {
@@ -144,13 +159,30 @@ fn session_error(error: SessionError) -> ErrorCode {
     }
 }
 
+/// An owner's share of `bytes` that may be read, by how many of all partitions it has: together owners bring no more.
+fn share(bytes: u32, partitions: usize, all: usize) -> u32 {
+    let share = u64::from(bytes) * partitions as u64 / (all as u64).max(1);
+    u32::try_from(share).unwrap_or(bytes)
+}
+
 impl FetchGather {
-    /// Asks `only` (or every owner) for its partitions.
-    fn read(&mut self, ctx: &mut Ctx<'_>, only: Option<CoreId>) {
+    /// Takes over where the partitions are now: one may have moved since it was asked for.
+    fn find_owners(&mut self, ctx: &Ctx<'_>) {
+        let rerouted = ctx.shard.route.rerouted();
+        if std::mem::replace(&mut self.rerouted, rerouted) == rerouted {
+            return;
+        }
+        for (partition, core) in self.items.iter_mut().filter_map(|item| item.target.as_mut()) {
+            *core = ctx.shard.route.owner(*partition).unwrap_or(*core);
+        }
+    }
+
+    /// Asks every owner that `wanted` names for its partitions.
+    fn read(&mut self, ctx: &mut Ctx<'_>, wanted: impl Fn(CoreId) -> bool) {
         let mut by_owner: BTreeMap<CoreId, Vec<FetchItem>> = BTreeMap::new();
         for (slot, item) in self.items.iter().enumerate() {
             let Some((partition, core)) = item.target else { continue };
-            if only.is_some_and(|only| only != core) {
+            if !wanted(core) {
                 continue;
             }
             by_owner.entry(core).or_default().push(FetchItem {
@@ -168,10 +200,14 @@ impl FetchGather {
         // What was read before is read again or kept; a new lease covers both.
         self.lease = None;
         let lease = ctx.answer_room.lease(self.max_bytes as usize);
-        let max_bytes = self.max_bytes.min(u32::try_from(lease.bytes()).unwrap_or(u32::MAX));
+        let kept = self.items.iter().filter(|item| item.target.is_some_and(|(_, core)| !by_owner.contains_key(&core)));
+        let kept: usize = kept.filter_map(|item| item.result.as_ref().ok()).map(|fetched| fetched.bytes).sum();
+        let free = self.max_bytes.min(u32::try_from(lease.bytes().saturating_sub(kept)).unwrap_or(u32::MAX));
         self.lease = Some(lease);
+        let all = by_owner.values().map(Vec::len).sum();
         for (core, items) in by_owner {
             self.reading.push(core);
+            let max_bytes = share(free, items.len(), all);
             ctx.ask(u32::from(core.0), core, Ask::Fetch(FetchAsk { items, max_bytes }));
         }
     }
@@ -203,21 +239,32 @@ impl FetchGather {
         bytes >= self.min_bytes
     }
 
-    /// Leaves a watch with every owner that does not hold one.
+    /// Leaves a watch with every owner, for what nobody watches yet.
     fn watch(&mut self, ctx: &mut Ctx<'_>) {
+        self.find_owners(ctx);
         let mut by_owner: BTreeMap<CoreId, Vec<WatchItem>> = BTreeMap::new();
-        for item in &self.items {
-            if let (Some((partition, core)), Ok(fetched)) = (item.target, &item.result)
-                && !self.watching.contains(&core)
-            {
+        for item in &mut self.items {
+            if let (Some((partition, core)), Ok(fetched), None) = (item.target, &item.result, item.watched_at) {
                 let above = fetched.high_watermark;
+                item.watched_at = Some(core);
                 by_owner.entry(core).or_default().push(WatchItem { partition, above });
             }
         }
         for (core, items) in by_owner {
-            self.watching.push(core);
             ctx.ask(u32::from(core.0), core, Ask::Watch(items));
         }
+    }
+
+    /// A watch is used up: what it was for is read again, by whoever has it now.
+    fn news(&mut self, core: CoreId, ctx: &mut Ctx<'_>) {
+        self.find_owners(ctx);
+        let mut owners = Vec::new();
+        for item in self.items.iter_mut().filter(|item| item.watched_at == Some(core)) {
+            item.watched_at = None;
+            owners.extend(item.target.map(|(_, owner)| owner));
+        }
+        let reading = self.reading.clone();
+        self.read(ctx, |owner| owners.contains(&owner) && !reading.contains(&owner));
     }
 
     /// Keeps within the limit of the whole answer: the first partition with data keeps it, later ones as far as it
@@ -306,16 +353,12 @@ impl Gather for FetchGather {
                 self.read_done(core, ctx)
             }
             Reply::News => {
-                self.watching.retain(|watching| *watching != core);
-                if !self.reading.contains(&core) {
-                    self.read(ctx, Some(core));
-                }
+                self.news(core, ctx);
                 Step::Wait
             }
             Reply::Refused(error) => {
                 self.refused(core, &error);
                 self.due = true;
-                self.watching.retain(|watching| *watching != core);
                 self.read_done(core, ctx)
             }
             other => Step::Close(format!("Fetch was answered with {other:?}")),
@@ -330,6 +373,22 @@ impl Gather for FetchGather {
     fn is_long_poll(&self) -> bool {
         self.reading.is_empty()
     }
+
+    fn held_bytes(&self) -> Option<usize> {
+        let mut names = 0;
+        let mut last: Option<&TopicRef> = None;
+        for topic in self.items.iter().map(|item| &item.wanted.topic) {
+            if last != Some(topic) {
+                names += topic.name().map_or(0, str::len);
+                last = Some(topic);
+            }
+        }
+        Some(size_of::<FetchGather>() + self.items.len() * ITEM_BYTES + names)
+    }
+
+    fn may_end_early(&self) -> bool {
+        true
+    }
 }
 
 impl FetchGather {
@@ -337,5 +396,19 @@ impl FetchGather {
         for item in self.items.iter_mut().filter(|item| item.target.is_some_and(|(_, owner)| owner == core)) {
             item.result = Err(partition_error(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_share_what_a_fetch_may_bring_by_their_partitions() {
+        assert_eq!(share(1000, 5, 5), 1000, "alone it may have all");
+        let shares = [1, 2, 7].map(|partitions| share(1000, partitions, 10));
+        assert_eq!(shares, [100, 200, 700]);
+        assert_eq!([share(u32::MAX, 1, 3), share(u32::MAX, 2, 3)].iter().sum::<u32>(), u32::MAX);
+        assert_eq!(share(1, 1, 2), 0, "its first batch comes all the same");
     }
 }

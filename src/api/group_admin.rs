@@ -187,6 +187,8 @@ impl Gather for ListGather {
             return Step::Wait;
         }
         self.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        // Both cores may name a group whose coordinator has moved between their answers.
+        self.groups.dedup_by(|a, b| a.group == b.group);
         let version = ctx.head.api_version;
         let entry = |group: ListedGroup| {
             let mut entry = ListedGroupEntry::default()

@@ -28,14 +28,20 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     if let Some(id) = ctx.producer_ids.take() {
         return respond(ctx, &given(id));
     }
+    let asks = park(ctx);
+    ctx.expire_in(TIMEOUT_MS);
+    Handled::Gather(Box::new(WaitForBlock { asks }))
+}
+
+/// Waits for the next block. True: this request has asked for it.
+fn park(ctx: &mut Ctx<'_>) -> bool {
     let asks = ctx.producer_ids.park(ctx.request);
     if asks {
         let broker = ctx.shard.settings().node_id;
         let broker_epoch = ctx.shard.image.broker(broker).map_or(-1, |broker| broker.epoch);
         ctx.ask_controller(0, Command::AllocateProducerIds { broker, broker_epoch });
     }
-    ctx.expire_in(TIMEOUT_MS);
-    Handled::Gather(Box::new(WaitForBlock { asks }))
+    asks
 }
 
 fn given(id: i64) -> m::InitProducerIdResponse {
@@ -62,6 +68,17 @@ impl Gather for WaitForBlock {
         }
         self.asks = false;
         self.expired(ctx)
+    }
+
+    fn woken(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        match ctx.producer_ids.take() {
+            Some(id) => answer(ctx, &given(id)),
+            // Whoever asked is gone, or the block was too small for all who waited.
+            None => {
+                self.asks = park(ctx);
+                Step::Wait
+            }
+        }
     }
 
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step {

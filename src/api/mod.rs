@@ -20,6 +20,7 @@ mod metadata;
 mod offset_commit;
 mod offset_fetch;
 mod offsets;
+mod polls;
 mod produce;
 mod producer_ids;
 mod topic_names;
@@ -36,14 +37,15 @@ use crate::base::prng::Prng;
 use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
 use crate::shard::Shard;
-use crate::shard::message::{Ask, AskKey, Message, Reply};
+use crate::shard::message::{Ask, AskKey, Message, QUIET, Reply};
 use crate::wire::WireError;
 use crate::wire::cold::{self, ColdResponse};
 use crate::wire::header::RequestHead;
 
 use answer_room::AnswerRoom;
 use fetch_session::FetchSessions;
-use producer_ids::ProducerIds;
+use polls::Polls;
+use producer_ids::{ProducerIds, Woken};
 
 /// A whole frame of a connection, without its length.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub enum Handled {
     Answer(Vec<Bytes>),
     /// The protocol has no answer for it.
     Silent,
-    /// The protocol has no answer for what is wrong with it.
+    /// The protocol has no answer for what is wrong with it; what was asked of others is carried out without reply.
     Close(String),
     /// Asked others; their replies go to the gather.
     Gather(Box<dyn Gather>),
@@ -93,8 +95,23 @@ pub trait Gather: fmt::Debug {
     /// The deadline set through `ctx` has passed; what was asked is forgotten after this unless it returns `Wait`.
     fn expired(&mut self, ctx: &mut Ctx<'_>) -> Step;
 
+    /// What it waits for beside replies may be there now; after this it waits on unless it says otherwise.
+    fn woken(&mut self, _ctx: &mut Ctx<'_>) -> Step {
+        Step::Wait
+    }
+
     /// It waits for news only, so a stopping node may end it at once.
     fn is_long_poll(&self) -> bool {
+        false
+    }
+
+    /// Bytes that it holds while it waits; `None`: its frame.
+    fn held_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// [`Gather::expired`] may be called before the deadline when those that wait hold too much.
+    fn may_end_early(&self) -> bool {
         false
     }
 }
@@ -168,7 +185,21 @@ struct InWork {
     head: RequestHead,
     deadline: Option<Mono>,
     asks: Vec<AskKey>,
+    /// As [`Polls`] counts it.
+    poll_bytes: usize,
     gather: Box<dyn Gather>,
+}
+
+/// What the requests of one core may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiLimits {
+    pub fetch_sessions: usize,
+    /// Of fetch sessions.
+    pub fetch_session_bytes: usize,
+    /// Of fetches that wait for news.
+    pub poll_bytes: usize,
+    /// Of answers until their readers have them.
+    pub answer_bytes: usize,
 }
 
 /// Requests in work on one core. Exists on every core; sees that core's connections.
@@ -179,6 +210,7 @@ pub struct Api {
     asks: Slots<(Key, u32, CoreId)>,
     by_conn: BTreeSet<(ConnId, Key)>,
     deadlines: BTreeSet<(Mono, Key)>,
+    polls: Polls,
     fetch_sessions: FetchSessions,
     producer_ids: ProducerIds,
     answer_room: AnswerRoom,
@@ -188,17 +220,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// `answer_bytes`: how much the answers of the core may take until their readers have them.
-    pub fn new(core: CoreId, seed: u64, fetch_sessions: usize, answer_bytes: usize) -> Api {
+    pub fn new(core: CoreId, seed: u64, limits: ApiLimits) -> Api {
         Api {
             core,
             in_work: Slots::default(),
             asks: Slots::default(),
             by_conn: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            fetch_sessions: FetchSessions::new(fetch_sessions),
+            polls: Polls::new(limits.poll_bytes),
+            fetch_sessions: FetchSessions::new(limits.fetch_sessions, limits.fetch_session_bytes),
             producer_ids: ProducerIds::default(),
-            answer_room: AnswerRoom::new(answer_bytes),
+            answer_room: AnswerRoom::new(limits.answer_bytes),
             random: Prng::new(seed ^ 0x5eed_0001),
             answers: Vec::new(),
             outgoing: Vec::new(),
@@ -210,12 +242,15 @@ impl Api {
         self.answer_room.set(bytes);
     }
 
-    /// Handles one request.
-    pub fn request(&mut self, request: Request, peer: IpAddr, shard: &mut Shard, now: Now) {
+    /// Handles one request. Answers how many bytes it holds from now on, unless it keeps its frame.
+    pub fn request(&mut self, request: Request, peer: IpAddr, shard: &mut Shard, now: Now) -> Option<usize> {
         let Request { conn, place, frame } = request;
-        let (head, body) = match dispatch::open(frame) {
+        let (mut head, body) = match dispatch::open(frame) {
             Ok(opened) => opened,
-            Err(reason) => return self.hang_up(conn, place, &reason),
+            Err(reason) => {
+                self.hang_up(conn, place, &reason);
+                return None;
+            }
         };
         let key = self.in_work.next_key();
         let (handled, asks, deadline) = {
@@ -238,25 +273,47 @@ impl Api {
         };
         match handled {
             Handled::Answer(parts) => self.answers.push(Answer { conn, place, parts, close: false }),
-            Handled::Silent => self.silent(conn, place, key, asks, shard),
-            Handled::Close(reason) => self.hang_up(conn, place, &reason),
+            Handled::Silent => {
+                self.ask_quietly(asks, shard);
+                self.answers.push(Answer { conn, place, parts: Vec::new(), close: false });
+            }
+            Handled::Close(reason) => {
+                self.ask_quietly(asks, shard);
+                self.hang_up(conn, place, &reason);
+            }
             Handled::Gather(gather) => {
-                let inserted =
-                    self.in_work.insert(InWork { conn, place, peer, head, deadline: None, asks: Vec::new(), gather });
+                // A slice of the frame, which would keep all of it.
+                head.client_id = None;
+                let held_bytes = gather.held_bytes();
+                let poll_bytes = held_bytes.filter(|_| gather.may_end_early()).unwrap_or(0);
+                let asked = Vec::new();
+                let work = InWork { conn, place, peer, head, deadline: None, asks: asked, poll_bytes, gather };
+                let inserted = self.in_work.insert(work);
                 crate::invariant!(inserted == key, "request key {key} became {inserted}");
                 self.by_conn.insert((conn, key));
                 self.follow(key, asks, deadline, shard);
+                self.polls_keep_within_bounds(key, poll_bytes, shard, now);
+                return held_bytes;
             }
+        }
+        None
+    }
+
+    /// Counts a fetch that may wait, and ends those that hold too much.
+    fn polls_keep_within_bounds(&mut self, key: Key, bytes: usize, shard: &Shard, now: Now) {
+        if bytes > 0 {
+            self.polls.add(key, bytes);
+        }
+        while let Some(key) = self.polls.take_excess() {
+            self.step(key, shard, now, |gather, ctx| gather.expired(ctx));
         }
     }
 
     /// An acks=0 produce: asked, and done as far as the connection is concerned.
-    fn silent(&mut self, conn: ConnId, place: u64, key: Key, asks: Vec<(u32, CoreId, Ask)>, shard: &Shard) {
+    fn ask_quietly(&mut self, asks: Vec<(u32, CoreId, Ask)>, shard: &Shard) {
         for (_, core, ask) in asks {
-            // Nobody replies to it, so its key names nothing.
-            self.outgoing.push((core, Message::Ask { key, seen: shard.applied_end, ask }));
+            self.outgoing.push((core, Message::Ask { key: QUIET, seen: shard.applied_end, ask }));
         }
-        self.answers.push(Answer { conn, place, parts: Vec::new(), close: false });
     }
 
     fn hang_up(&mut self, conn: ConnId, place: u64, reason: &str) {
@@ -321,10 +378,13 @@ impl Api {
         self.wake_producer_ids(shard, now);
     }
 
-    /// Requests that waited for producer ids go on when a block came.
+    /// Requests that waited for producer ids go on when a block came, or when whoever asked for it is gone.
     fn wake_producer_ids(&mut self, shard: &Shard, now: Now) {
-        for key in self.producer_ids.take_woken() {
-            self.step(key, shard, now, |gather, ctx| gather.expired(ctx));
+        for (key, woken) in self.producer_ids.take_woken() {
+            self.step(key, shard, now, |gather, ctx| match woken {
+                Woken::TryAgain => gather.woken(ctx),
+                Woken::Refused => gather.expired(ctx),
+            });
         }
     }
 
@@ -338,6 +398,7 @@ impl Api {
     fn drop_work(&mut self, key: Key) -> Option<InWork> {
         let work = self.in_work.remove(key)?;
         self.producer_ids.forget(key);
+        self.polls.remove(key, work.poll_bytes);
         self.by_conn.remove(&(work.conn, key));
         if let Some(at) = work.deadline {
             self.deadlines.remove(&(at, key));
@@ -368,11 +429,12 @@ impl Api {
     }
 
     /// Nobody reads the answers of this connection any more.
-    pub fn connection_gone(&mut self, conn: ConnId) {
+    pub fn connection_gone(&mut self, conn: ConnId, shard: &Shard, now: Now) {
         let keys: Vec<Key> = self.by_conn.range((conn, 0)..=(conn, Key::MAX)).map(|(_, key)| *key).collect();
         for key in keys {
             self.drop_work(key);
         }
+        self.wake_producer_ids(shard, now);
     }
 
     /// Ends every fetch that only waits for news; returns how many requests are still in work.

@@ -1,26 +1,27 @@
-//! 8 OffsetCommit: to the coordinator of the group; topics that do not exist are answered here.
+//! 8 OffsetCommit: to the coordinator of the group; partitions that do not exist are answered here, each for itself.
 
 use bytes::Bytes;
 
 use crate::base::ids::{TopicId, Uuid};
 use crate::coord::{CommitPartition, CommitTopic, GroupAnswer, GroupRequest, OffsetCommitRequest};
+use crate::shard::message::Reply;
 use crate::wire::messages as m;
 use crate::wire::messages::offset_commit_request::OffsetCommitRequestTopic;
 use crate::wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::wire::{ErrorCode, StrBytes, TopicRef, cold, to_message_uuid};
 
-use super::coordinator::{self, GroupApi};
+use super::coordinator::{self, Shape};
 use super::group_membership::{code, decode};
 use super::{Ctx, Gather, Handled, Step, answer, topic_names};
 
 /// From this version on topics are named by id.
 const TOPIC_ID_VERSION: i16 = 10;
 
-/// Keeps the errors of unknown topics beside the coordinator's answer.
+/// Keeps the errors of unknown partitions beside the coordinator's answer.
 #[derive(Debug)]
 struct CommitGather {
     unknown: Vec<OffsetCommitResponseTopic>,
-    inner: Box<dyn Gather>,
+    request: Shape,
 }
 
 pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
@@ -29,10 +30,9 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut unknown = Vec::new();
     for topic in request.topics {
-        match known(ctx, topic) {
-            Ok(topic) => topics.push(topic),
-            Err(topic) => unknown.push(topic),
-        }
+        let (known, rest) = split(ctx, topic);
+        topics.extend(known);
+        unknown.extend(rest);
     }
     if topics.is_empty() && !unknown.is_empty() {
         return super::respond(ctx, &m::OffsetCommitResponse::default().with_topics(unknown));
@@ -46,58 +46,52 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
         group_id_not_found_known: version >= 9,
         topics,
     };
-    match coordinator::ask(ctx, GroupApi::OffsetCommit, GroupRequest::OffsetCommit(commit)) {
-        Handled::Gather(inner) if !unknown.is_empty() => Handled::Gather(Box::new(CommitGather { unknown, inner })),
-        other => other,
+    match coordinator::send(ctx, GroupRequest::OffsetCommit(commit)) {
+        Ok(request) => Handled::Gather(Box::new(CommitGather { unknown, request })),
+        Err(refused) => coordinator::handled(encode(ctx, *refused, unknown)),
     }
 }
 
-fn known(ctx: &Ctx<'_>, asked: OffsetCommitRequestTopic) -> Result<CommitTopic, OffsetCommitResponseTopic> {
+/// What the coordinator is asked of a topic, and what is answered without it.
+fn split(ctx: &Ctx<'_>, asked: OffsetCommitRequestTopic) -> (Option<CommitTopic>, Option<OffsetCommitResponseTopic>) {
     let reference = if ctx.head.api_version >= TOPIC_ID_VERSION {
         TopicRef::Id(Uuid(asked.topic_id.into_bytes()))
     } else {
         TopicRef::Name(asked.name.0.clone())
     };
     let (topic, missing) = topic_names::find(ctx, &reference);
-    let exists = |index: &i32| topic.is_some_and(|topic| topic.partitions.contains_key(index));
-    let all_exist = asked.partitions.iter().all(|partition| exists(&partition.partition_index));
-    match topic {
-        Some(topic) if all_exist => Ok(CommitTopic {
-            name: topic.name.to_string(),
-            topic_id: topic.id,
-            partitions: asked
-                .partitions
-                .into_iter()
-                .map(|p| CommitPartition {
-                    partition: p.partition_index,
-                    offset: p.committed_offset,
-                    leader_epoch: p.committed_leader_epoch,
-                    metadata: p.committed_metadata.map(|text| text.to_string()),
-                })
-                .collect(),
-        }),
-        _ => {
-            let error = if topic.is_some() { ErrorCode::UnknownTopicOrPartition } else { missing };
-            let partitions = asked
-                .partitions
-                .iter()
-                .map(|p| {
-                    OffsetCommitResponsePartition::default()
-                        .with_partition_index(p.partition_index)
-                        .with_error_code(error.code())
-                })
-                .collect();
-            Err(OffsetCommitResponseTopic::default()
-                .with_name(asked.name)
-                .with_topic_id(asked.topic_id)
-                .with_partitions(partitions))
+    let exists = |index: i32| topic.is_some_and(|topic| topic.partitions.contains_key(&index));
+    let error = if topic.is_some() { ErrorCode::UnknownTopicOrPartition } else { missing };
+    let mut known = Vec::with_capacity(asked.partitions.len());
+    let mut unknown = Vec::new();
+    let is_empty = asked.partitions.is_empty();
+    for p in asked.partitions {
+        if exists(p.partition_index) {
+            known.push(CommitPartition {
+                partition: p.partition_index,
+                offset: p.committed_offset,
+                leader_epoch: p.committed_leader_epoch,
+                metadata: p.committed_metadata.map(|text| text.to_string()),
+            });
+        } else {
+            let partition = OffsetCommitResponsePartition::default().with_partition_index(p.partition_index);
+            unknown.push(partition.with_error_code(error.code()));
         }
     }
+    let commit = topic.filter(|_| is_empty || !known.is_empty()).map(|topic| CommitTopic {
+        name: topic.name.to_string(),
+        topic_id: topic.id,
+        partitions: known,
+    });
+    let answered = OffsetCommitResponseTopic::default().with_name(asked.name).with_topic_id(asked.topic_id);
+    let rest = (!unknown.is_empty() || commit.is_none()).then(|| answered.with_partitions(unknown));
+    (commit, rest)
 }
 
-fn response(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Result<m::OffsetCommitResponse, String> {
+/// The protocol's form of the coordinator's answer, and of what was answered without it.
+fn encode(ctx: &Ctx<'_>, group_answer: GroupAnswer, unknown: Vec<OffsetCommitResponseTopic>) -> Step {
     let GroupAnswer::OffsetCommit(committed) = group_answer else {
-        return Err(format!("OffsetCommit was answered with {group_answer:?}"));
+        return Step::Close(format!("OffsetCommit was answered with {group_answer:?}"));
     };
     let by_id = ctx.head.api_version >= TOPIC_ID_VERSION;
     let mut response = m::OffsetCommitResponse::default();
@@ -117,27 +111,23 @@ fn response(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Result<m::OffsetCommitR
         }
         response.topics.push(entry);
     }
-    Ok(response)
-}
-
-/// The protocol's form of the coordinator's answer.
-pub fn encode(ctx: &Ctx<'_>, group_answer: GroupAnswer) -> Step {
-    match response(ctx, group_answer) {
-        Ok(response) => answer(ctx, &response),
-        Err(reason) => Step::Close(reason),
+    for topic in unknown {
+        // A topic has one entry, also when only some of its partitions exist.
+        let same = |entry: &&mut OffsetCommitResponseTopic| {
+            if by_id { entry.topic_id == topic.topic_id } else { entry.name == topic.name }
+        };
+        match response.topics.iter_mut().find(same) {
+            Some(entry) => entry.partitions.extend(topic.partitions),
+            None => response.topics.push(topic),
+        }
     }
+    answer(ctx, &response)
 }
 
 impl Gather for CommitGather {
-    fn reply(&mut self, part: u32, reply: crate::shard::message::Reply, ctx: &mut Ctx<'_>) -> Step {
-        let crate::shard::message::Reply::Group(group_answer) = reply else {
-            return self.inner.reply(part, reply, ctx);
-        };
-        match response(ctx, group_answer) {
-            Ok(mut response) => {
-                response.topics.append(&mut self.unknown);
-                answer(ctx, &response)
-            }
+    fn reply(&mut self, _part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
+        match self.request.group_answer(reply) {
+            Ok(group_answer) => encode(ctx, group_answer, std::mem::take(&mut self.unknown)),
             Err(reason) => Step::Close(reason),
         }
     }

@@ -58,14 +58,7 @@ fn requested(ctx: &Ctx<'_>, request: m::OffsetFetchRequest) -> Vec<Requested> {
     let require_stable = request.require_stable;
     if ctx.head.api_version < GROUPS_VERSION {
         let topics = request.topics.map(|topics| {
-            topics
-                .into_iter()
-                .map(|topic| FetchTopic {
-                    name: topic.name.to_string(),
-                    topic_id: Uuid::ZERO,
-                    partitions: topic.partition_indexes,
-                })
-                .collect()
+            topics.into_iter().map(|topic| by_name(ctx, topic.name.to_string(), topic.partition_indexes)).collect()
         });
         let group = request.group_id.to_string();
         let fetch = OffsetFetchRequest { group, member_id: None, member_epoch: -1, topics, require_stable };
@@ -95,10 +88,34 @@ fn requested(ctx: &Ctx<'_>, request: m::OffsetFetchRequest) -> Vec<Requested> {
     groups.collect()
 }
 
+/// A topic by the name it has now: what was committed to an earlier one of that name is not its own.
+fn by_name(ctx: &Ctx<'_>, name: String, partitions: Vec<i32>) -> FetchTopic {
+    let topic_id = ctx.shard.image.topic_named(&name).map_or(Uuid::ZERO, |topic| topic.id);
+    FetchTopic { name, topic_id, partitions }
+}
+
+/// Leaves out what was committed to earlier topics of names that exist, and puts together what has one name.
+fn of_present_topics(ctx: &Ctx<'_>, topics: Vec<FetchedTopic>) -> Vec<FetchedTopic> {
+    let mut present: Vec<FetchedTopic> = Vec::with_capacity(topics.len());
+    for topic in topics {
+        let of_now = ctx.shard.image.topic_named(&topic.name).map(|topic| topic.id);
+        if topic.topic_id != Uuid::ZERO && of_now.is_some_and(|id| id != topic.topic_id) {
+            continue;
+        }
+        match present.last_mut() {
+            Some(last) if last.name == topic.name && of_now.is_some() => {
+                last.topic_id = topic.topic_id;
+                last.partitions.extend(topic.partitions);
+            }
+            _ => present.push(topic),
+        }
+    }
+    present
+}
+
 fn named(ctx: &Ctx<'_>, topic: m::offset_fetch_request::OffsetFetchRequestTopics) -> Result<FetchTopic, FetchedTopic> {
     if ctx.head.api_version < TOPIC_ID_VERSION {
-        let name = topic.name.to_string();
-        return Ok(FetchTopic { name, topic_id: Uuid::ZERO, partitions: topic.partition_indexes });
+        return Ok(by_name(ctx, topic.name.to_string(), topic.partition_indexes));
     }
     let topic_id = Uuid(topic.topic_id.into_bytes());
     match ctx.shard.image.topic(&topic_id) {
@@ -230,7 +247,12 @@ impl Gather for OffsetFetchGather {
     fn reply(&mut self, part: u32, reply: Reply, ctx: &mut Ctx<'_>) -> Step {
         let Some((asked, _, answered)) = self.groups.get_mut(part as usize) else { return Step::Wait };
         *answered = Some(match reply {
-            Reply::Group(GroupAnswer::OffsetFetch(fetched)) => fetched,
+            Reply::Group(GroupAnswer::OffsetFetch(mut fetched)) => {
+                if asked.topics.is_none() {
+                    fetched.topics = of_present_topics(ctx, fetched.topics);
+                }
+                fetched
+            }
             Reply::Refused(error) => failed(asked, refused(&error)),
             other => return Step::Close(format!("OffsetFetch was answered with {other:?}")),
         });

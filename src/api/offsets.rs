@@ -19,7 +19,7 @@ use crate::wire::{ErrorCode, cold};
 
 use super::errors::partition_error;
 use super::group_membership::decode;
-use super::{Ctx, Gather, Handled, Step, answer};
+use super::{Ctx, Gather, Handled, Step, answer, metadata};
 
 /// Special timestamps of ListOffsets and the version each of them came with (KIP-734, KIP-405, KIP-1005, KIP-1023).
 const LATEST: i64 = -1;
@@ -288,12 +288,24 @@ pub fn delete_records(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let mut gather = PartitionGather::new(Kind::DeleteRecords);
     let mut asks: BTreeMap<CoreId, Vec<DeleteQuery>> = BTreeMap::new();
     for topic in request.topics {
+        let refused = undeletable(ctx, &topic.name);
         let place = gather.topic(topic.name);
         for asked in topic.partitions {
-            if let Some((slot, partition, core)) = gather.add(ctx, place, asked.partition_index, None) {
+            let early = refused.map(Err);
+            if let Some((slot, partition, core)) = gather.add(ctx, place, asked.partition_index, early) {
                 asks.entry(core).or_default().push(DeleteQuery { slot, partition, before: asked.offset });
             }
         }
     }
     gather.start(ctx, asks, Ask::DeleteRecords, Some(timeout_ms))
+}
+
+/// Why no records of a topic may be deleted by a client, if so.
+fn undeletable(ctx: &Ctx<'_>, name: &str) -> Option<ErrorCode> {
+    if metadata::is_internal(name) {
+        return Some(ErrorCode::InvalidTopicException);
+    }
+    let id = ctx.shard.image.topic_named(name)?.id;
+    let settings = ctx.shard.topic_settings(id)?;
+    (!settings.cleanup_delete).then_some(ErrorCode::PolicyViolation)
 }

@@ -20,7 +20,7 @@ use crate::wire::produce::{
 use crate::wire::{ErrorCode, TopicRef, WireError};
 
 use super::errors::{partition_error, refusal};
-use super::{Ctx, Gather, Handled, Step, unencodable};
+use super::{Ctx, Gather, Handled, Step, metadata, unencodable};
 
 /// zstd may be produced from this version on (KIP-110).
 const ZSTD_VERSION: i16 = 7;
@@ -51,15 +51,16 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
     let mut gather = ProduceGather { topics: Vec::new(), items: Vec::new(), asks_left: 0 };
     let by_owner = sort_out(ctx, request, &mut gather);
-    if acks == 0 && gather.items.iter().any(|item| item.response.error != ErrorCode::None) {
-        return Handled::Close("Produce with acks=0 failed; the client learns it by the closed connection".to_string());
-    }
+    let quiet = (acks == 0).then_some(ctx.conn);
     for (core, items) in by_owner {
-        ctx.ask(u32::from(core.0), core, Ask::Produce { items, quiet: acks == 0 });
+        ctx.ask(u32::from(core.0), core, Ask::Produce { items, quiet });
         gather.asks_left += 1;
     }
     if acks == 0 {
-        return Handled::Silent;
+        // The good ones are appended whatever becomes of the others.
+        let failed = gather.items.iter().any(|item| item.response.error != ErrorCode::None);
+        let why = "Produce with acks=0 failed; the client learns it by the closed connection";
+        return if failed { Handled::Close(why.to_string()) } else { Handled::Silent };
     }
     if gather.asks_left == 0 {
         return match gather.encode(ctx) {
@@ -67,7 +68,10 @@ pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
             Err(error) => Handled::Close(unencodable(ctx, &error)),
         };
     }
-    ctx.expire_in(timeout_ms);
+    // Others are waited for with acks=all only; what the leader does by itself is never late.
+    if acks == -1 {
+        ctx.expire_in(timeout_ms);
+    }
     Handled::Gather(Box::new(gather))
 }
 
@@ -79,6 +83,7 @@ fn sort_out(ctx: &Ctx<'_>, request: ProduceRequest, gather: &mut ProduceGather) 
         let (topic, unknown) = super::topic_names::find(ctx, &asked.topic);
         let place = gather.topics.len();
         let id = topic.map(|t| t.id);
+        let internal = topic.is_some_and(|topic| metadata::is_internal(&topic.name));
         let settings = id.and_then(|id| ctx.shard.topic_settings(id));
         gather.topics.push(asked.topic);
         for data in asked.partitions {
@@ -87,6 +92,8 @@ fn sort_out(ctx: &Ctx<'_>, request: ProduceRequest, gather: &mut ProduceGather) 
             let owner = target.and_then(|target| ctx.shard.route.owner(target));
             match (target, owner, settings) {
                 _ if !acks_valid => response.error = ErrorCode::InvalidRequiredAcks,
+                // What the broker keeps for itself is read by its own code, which trusts it.
+                _ if internal => response.error = ErrorCode::InvalidTopicException,
                 (None, ..) | (_, _, None) => response.error = unknown,
                 (Some(_), None, _) => response.error = ErrorCode::UnknownTopicOrPartition,
                 (Some(partition), Some(core), Some(settings)) => {

@@ -46,6 +46,8 @@ pub enum Command {
     Format(FormatArgs),
     /// Create, list, describe and delete topics
     Topic(TopicArgs),
+    /// Show which core owns which partition, pin partitions to cores and move them
+    Core(CoreArgs),
     /// Send lines of standard input or of a file as records
     Produce(ProduceArgs),
     /// Read records and print them
@@ -136,6 +138,42 @@ pub enum TopicVerb {
     Delete {
         #[arg(required = true)]
         topics: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CoreArgs {
+    /// The broker whose cores are meant [default: the only one]
+    #[arg(long, global = true, value_name = "ID")]
+    pub broker: Option<i32>,
+    #[command(subcommand)]
+    pub verb: CoreVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CoreVerb {
+    /// Show which core owns which partition now
+    List {
+        /// Topics to show [default: all]
+        topics: Vec<String>,
+        /// Also show the cluster's own topics (those that start with __)
+        #[arg(long)]
+        internal: bool,
+    },
+    /// Pin partitions to cores: they move there, now and after each start
+    Pin {
+        /// Pairs of a partition (topic-partition) and a core; with --unpin partitions only
+        #[arg(required = true, value_name = "TOPIC-PARTITION CORE")]
+        pins: Vec<String>,
+        /// Take pins back: the partitions return to the cores that they were dealt to
+        #[arg(long)]
+        unpin: bool,
+    },
+    /// Pin a partition to a core and wait until it is there
+    Move {
+        #[arg(value_name = "TOPIC-PARTITION")]
+        partition: String,
+        core: u16,
     },
 }
 
@@ -326,6 +364,20 @@ mod tests {
         assert_eq!(start.config.set, [("x.y".to_owned(), "1=2".to_owned()), ("z".to_owned(), String::new())]);
         assert_eq!(start.cores, Some(Cores::List(vec![0, 1, 2, 5])));
         assert_eq!(start.driver, Some(Driver::Posix));
+    }
+
+    #[test]
+    fn cores_are_listed_pinned_and_moved() {
+        let verb = |line: &str| match parse(line).unwrap().command {
+            Command::Core(core) => core.verb,
+            other => panic!("{other:?}"),
+        };
+        let CoreVerb::Pin { pins, unpin } = verb("kataract core pin a-b-0 1 c-0 0") else { panic!("pin") };
+        assert_eq!((pins, unpin), (["a-b-0", "1", "c-0", "0"].map(str::to_owned).to_vec(), false));
+        assert!(matches!(verb("kataract core pin --unpin a-0"), CoreVerb::Pin { unpin: true, .. }));
+        assert!(matches!(verb("kataract core move a-0 3"), CoreVerb::Move { core: 3, .. }));
+        assert!(matches!(verb("kataract core list --internal"), CoreVerb::List { internal: true, .. }));
+        assert!(parse("kataract core move a-0").is_err() && parse("kataract core pin").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Banner {
     pub listeners: Vec<String>,
     /// As told to clients, in the same order.
     pub advertised: Vec<String>,
-    /// `uring` or `posix`.
+    /// `io_uring`, `posix` or `glommio`.
     pub driver: String,
     /// Why it is this driver, when it is not the one that was hoped for.
     pub driver_note: Option<String>,

@@ -8,6 +8,7 @@ pub mod banner;
 pub mod bench;
 pub mod client;
 pub mod consume;
+pub mod core;
 pub mod dump_log;
 pub mod format;
 pub mod output;
@@ -55,6 +56,7 @@ pub fn run(args: &Args, out: &mut Out<'_>) -> Result<(), Failure> {
         Command::Start(start) => start::run(start, out),
         Command::Format(format) => format::run(format, out),
         Command::Topic(topic) => topic::run(&args.client, topic, out),
+        Command::Core(core) => core::run(&args.client, core, out),
         Command::Produce(produce) => produce::run(&args.client, produce, out),
         Command::Consume(consume) => consume::run(&args.client, consume, out),
         Command::DumpLog(dump) => dump_log::run(dump, out),

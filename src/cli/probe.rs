@@ -26,7 +26,7 @@ struct Line {
 /// Probes the host and the folder.
 pub fn run(args: &ProbeArgs, out: &mut Out<'_>) -> Result<(), Failure> {
     let folder = existing(&args.data);
-    let mut lines = vec![kernel(), driver(), io_uring(&probe::uring())];
+    let mut lines = vec![kernel(), driver(), io_uring(&probe::uring()), glommio(&probe::glommio())];
     let facts = probe::disk(&folder)
         .map_err(|error| Failure::Message(format!("cannot measure in {}: {error}", folder.display())))?;
     lines.extend([direct_io(&facts), preallocation(&facts), sync_cost(&facts), cores(), open_files()]);
@@ -66,7 +66,11 @@ fn kernel() -> Line {
 
 fn driver() -> Line {
     let (kind, reason) = probe::choose(Requested::Auto);
-    let name = if kind == DriverKind::Uring { "uring" } else { "posix" };
+    let name = match kind {
+        DriverKind::Uring => "uring",
+        DriverKind::Posix => "posix",
+        DriverKind::Glommio => "glommio",
+    };
     Line {
         name: "driver",
         found: format!("{name} would be used"),
@@ -100,6 +104,24 @@ fn io_uring(found: &Result<UringFacts, String>) -> Line {
             found: format!("not usable: {reason}"),
             instead: Some("epoll and helper threads (the posix driver) instead".to_owned()),
             value: json!({"usable": false, "reason": reason}),
+        },
+    }
+}
+
+fn glommio(found: &Result<(), String>) -> Line {
+    let built = DriverKind::Glommio.check_built().is_ok();
+    match found {
+        Ok(()) => Line {
+            name: "glommio",
+            found: "in this build and usable, on request only (--driver glommio)".to_owned(),
+            instead: None,
+            value: json!({"built": built, "usable": true}),
+        },
+        Err(reason) => Line {
+            name: "glommio",
+            found: format!("not usable: {reason}"),
+            instead: None,
+            value: json!({"built": built, "usable": false, "reason": reason}),
         },
     }
 }
@@ -173,12 +195,13 @@ mod tests {
         let mut sink = Vec::new();
         run(&args, &mut Out::new(&mut sink, false)).unwrap();
         let text = String::from_utf8(sink).unwrap();
-        for name in ["kernel", "driver", "io_uring", "direct I/O", "sync cost", "cores", "open files"] {
+        for name in ["kernel", "driver", "io_uring", "glommio", "direct I/O", "sync cost", "cores", "open files"] {
             assert!(text.lines().any(|line| line.starts_with(name)), "{name} in {text}");
         }
         let mut sink = Vec::new();
         run(&args, &mut Out::new(&mut sink, true)).unwrap();
         let value: Value = serde_json::from_slice(&sink).unwrap();
+        assert_eq!(value["glommio"]["built"], cfg!(feature = "glommio"), "{value}");
         assert!(value["direct_io"]["block"].is_u64() && value["sync_cost"]["inside_us"].is_u64(), "{value}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
     }

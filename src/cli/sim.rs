@@ -31,6 +31,9 @@ pub enum SimVerb {
         /// Small runs: each seed once in peace, then once for every write with the power cut there
         #[arg(long, conflicts_with = "mutation")]
         every_write: bool,
+        /// Runs in which partitions move and nothing fails: an error at a client is a finding
+        #[arg(long, conflicts_with_all = ["mutation", "every_write"])]
+        moving: bool,
         /// Only the run that is cut at this write
         #[arg(long, requires = "every_write", value_name = "WRITE")]
         cut: Option<u64>,
@@ -38,6 +41,9 @@ pub enum SimVerb {
         /// journal-before-sync, journal-reuse, journal-skipped
         #[arg(long, value_parser = parse_mutation)]
         mutation: Option<Mutation>,
+        /// Runs on a disk that is full for a while
+        #[arg(long, conflicts_with_all = ["mutation", "every_write"])]
+        full_disk: bool,
         /// Go on after a finding and count them
         #[arg(long)]
         keep_going: bool,
@@ -59,7 +65,7 @@ fn parse_mutation(text: &str) -> Result<Mutation, String> {
 
 /// Runs what the words ask for.
 pub fn run(args: &SimArgs, out: &mut Out<'_>) -> Result<(), Failure> {
-    let SimVerb::Run { seed, seeds, trace, every_write, cut, mutation, keep_going } = &args.verb;
+    let SimVerb::Run { seed, seeds, trace, every_write, moving, cut, mutation, full_disk, keep_going } = &args.verb;
     let (first, end) = seeds.unwrap_or_else(|| seed.map_or((0, 0), |seed| (seed, seed + 1)));
     let start = Instant::now();
     let (mut runs, mut findings) = (0u64, 0u64);
@@ -70,6 +76,8 @@ pub fn run(args: &SimArgs, out: &mut Out<'_>) -> Result<(), Failure> {
             let mut options = match mutation {
                 Some(mutation) => Options::with_mutation(seed, *mutation),
                 None if *every_write => Options::small(seed, cut),
+                None if *full_disk => Options::full(seed),
+                None if *moving => Options::moving(seed),
                 None => Options::of_seed(seed),
             };
             options.keep_trace = *trace;

@@ -80,8 +80,9 @@ fn banner(started: Started) -> Banner {
     let plan = started.plan;
     let cores = started.cpus.len() as u64;
     let part = |name: &str, bytes: u64| MemoryPart { name: name.to_owned(), bytes };
-    let per_core = plan.bytes_in_flight + plan.tail_cache + plan.bytes_out + plan.members;
-    let spoken = per_core * cores;
+    let per_core = plan.bytes_in_flight + plan.tail_cache + plan.bytes_out + plan.members + plan.fetch_sessions;
+    let spoken = per_core * cores + plan.connection_bytes();
+    let connections = format!("{} connections", plan.connections);
     let partitions = format!("{} partitions", plan.partitions);
     Banner {
         cluster_id: started.cluster_id,
@@ -96,6 +97,8 @@ fn banner(started: Started) -> Banner {
             part("tail cache", plan.tail_cache * cores),
             part("answers", plan.bytes_out * cores),
             part("groups", plan.members * cores),
+            part("fetch sessions", plan.fetch_sessions * cores),
+            part(&connections, plan.connection_bytes()),
             part(&partitions, plan.budget.saturating_sub(spoken)),
         ],
         data_dir: started.data_dir,

@@ -13,7 +13,7 @@ use super::group_classic::ClassicGroup;
 use super::group_classic_join::check_join;
 use super::limits::{BATCH_BYTES_MIN, GROUP_ID_BYTES_MAX, GROUPS_MAX, GROUPS_PER_STEP_MAX, MEMBERS_PER_GROUP_MAX};
 use super::offsets::fetch_from_nobody;
-use super::records::{Key, ReplayError, read_group, read_key, read_offset};
+use super::records::{Committed, Key, ReplayError, read_group, read_key, read_offset};
 use super::request::*;
 use super::turn::{Outcome, ParkedKind, Shared, Turn};
 use super::{AskId, GroupSettings};
@@ -149,7 +149,7 @@ impl Coordinator {
                 },
                 None => turn.answer(id, GroupAnswer::DeleteGroup(Some(GroupError::GroupIdNotFound))),
             },
-            _ => ask_known(&mut self.groups, &mut turn, id, &request),
+            _ => ask_known(&mut self.groups, &self.backlog, &mut turn, id, &request),
         }
         if let Some(group) = request.group() {
             drop_if_vacant(&mut self.groups, &mut turn, group);
@@ -203,18 +203,29 @@ impl Coordinator {
         }
     }
 
-    /// A topic is gone: so are the offsets committed to it. Large jobs go on at the next wakes.
-    pub fn topic_deleted(&mut self, now: Now, topic: &str, topic_id: TopicId) -> Outcome {
-        let mut out = Outcome::default();
-        let mut turn = Turn { now, shared: &mut self.shared, out: &mut out, bytes: 0 };
-        self.backlog.purge_topic(topic, topic_id, turn.shared.sequence);
-        if self.loaded {
-            self.backlog.step(&mut self.groups, &mut turn);
-        }
-        out
+    /// A topic is gone: so are the offsets committed to it, from the next wake on (which is due at once).
+    pub fn topic_deleted(&mut self, topic: &str, topic_id: TopicId) {
+        self.backlog.purge_topic(topic, topic_id, true, self.shared.sequence);
     }
 
-    /// The partition is led elsewhere now: every parked request is told so. The coordinator is to be dropped.
+    /// The most that the records of one outcome take in the log, bytes.
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.shared.settings.batch_bytes_max as u64
+    }
+
+    /// After the load: offsets of topics that are not there (any more) are to go, since their deletion may have come
+    /// when nobody heard of it. `is_there` takes a name and an id, zero where a commit did not name one. The work is
+    /// done at the next wakes.
+    pub fn forget_absent_topics(&mut self, is_there: impl Fn(&str, TopicId) -> bool) {
+        let named: BTreeSet<(&str, TopicId)> =
+            self.groups.values().flat_map(|group| group.offsets.topic_ids()).collect();
+        for (topic, topic_id) in named.into_iter().filter(|(topic, topic_id)| !is_there(topic, *topic_id)) {
+            self.backlog.purge_topic(topic, topic_id, false, self.shared.sequence);
+        }
+    }
+
+    /// The partition is led elsewhere now: every parked request is told so. The coordinator is to be dropped. Waits for
+    /// the second node; the tests run it.
     pub fn resign(&mut self) -> Vec<(AskId, GroupAnswer)> {
         let error = GroupError::NotCoordinator;
         let doomed: Vec<AskId> = self.backlog.waiting().collect();
@@ -235,11 +246,13 @@ impl Coordinator {
     }
 
     /// How many offsets are committed.
+    #[cfg(test)]
     pub fn offset_count(&self) -> usize {
         self.shared.offsets
     }
 
     /// How many requests are parked.
+    #[cfg(test)]
     pub fn parked_count(&self) -> usize {
         self.shared.parked.len()
     }
@@ -287,7 +300,7 @@ fn group_for_join<'a>(groups: &'a mut Groups, request: &JoinRequest) -> Result<&
 }
 
 /// Requests about groups that must exist.
-fn ask_known(groups: &mut Groups, turn: &mut Turn<'_>, id: AskId, request: &GroupRequest) {
+fn ask_known(groups: &mut Groups, backlog: &Backlog, turn: &mut Turn<'_>, id: AskId, request: &GroupRequest) {
     let known = request.group().and_then(|group| groups.get_mut(group));
     // A Dead group is answered for in `check_ask`, or it does not exist for the others.
     let Some(group) = known.filter(|group| group.classic.state != GroupState::Dead) else {
@@ -302,7 +315,8 @@ fn ask_known(groups: &mut Groups, turn: &mut Turn<'_>, id: AskId, request: &Grou
         GroupRequest::Leave(r) => group.classic.leave(turn, id, r),
         GroupRequest::OffsetFetch(r) => {
             turn.out.ordered = true;
-            turn.answer(id, GroupAnswer::OffsetFetch(group.fetch(r)));
+            let gone = |topic: &str, committed: &Committed| backlog.is_purged(topic, committed);
+            turn.answer(id, GroupAnswer::OffsetFetch(group.fetch(r, gone)));
         }
         GroupRequest::OffsetDelete(r) => {
             let answer = group.delete_offsets(turn, r);

@@ -3,7 +3,7 @@
 //! All of it goes in steps, because one outcome must fit into one batch. What a step has not reached is still in memory
 //! and in the log, so a crash between two steps leaves a smaller job of the same kind, never a half-told story.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::answer::{GroupAnswer, GroupError, GroupState};
@@ -22,8 +22,8 @@ pub(super) type Groups = BTreeMap<String, Group>;
 pub(super) struct Backlog {
     /// Dead groups whose offsets still have to go, with the DeleteGroup that waits for it.
     doomed: BTreeMap<String, Option<AskId>>,
-    /// Deleted topics, oldest first.
-    purges: VecDeque<Purge>,
+    /// Deleted topics, by name.
+    purges: BTreeMap<String, Vec<Purge>>,
     /// The expiry scan has come this far (exclusive); `None`: it is not running.
     scan: Option<Cursor>,
     /// When the next scan begins.
@@ -33,10 +33,19 @@ pub(super) struct Backlog {
 /// A deleted topic. Commits made after its deletion (to a topic of the same name) are spared.
 #[derive(Debug)]
 struct Purge {
-    topic: String,
     topic_id: TopicId,
+    /// Offsets that do not name their topic's id are meant as well, if they are of that name.
+    any_id: bool,
     sequence_max: u64,
     cursor: Cursor,
+}
+
+impl Purge {
+    /// Whether an offset of the purge's name has to go.
+    fn takes(&self, committed: &Committed) -> bool {
+        let unnamed = committed.topic_id == Uuid::ZERO || self.topic_id == Uuid::ZERO;
+        (committed.topic_id == self.topic_id || self.any_id && unnamed) && committed.sequence <= self.sequence_max
+    }
 }
 
 /// How far a walk over all groups has come; survives groups that come and go.
@@ -76,9 +85,16 @@ impl Backlog {
         self.doomed.insert(group.to_owned(), Some(ask));
     }
 
-    pub fn purge_topic(&mut self, topic: &str, topic_id: TopicId, sequence_max: u64) {
-        let (topic, cursor) = (topic.to_owned(), Cursor::default());
-        self.purges.push_back(Purge { topic, topic_id, sequence_max, cursor });
+    /// `any_id`: also offsets that name no id, or all of that name when `topic_id` is zero.
+    pub fn purge_topic(&mut self, topic: &str, topic_id: TopicId, any_id: bool, sequence_max: u64) {
+        let purge = Purge { topic_id, any_id, sequence_max, cursor: Cursor::default() };
+        self.purges.entry(topic.to_owned()).or_default().push(purge);
+    }
+
+    /// Whether an offset is a deleted topic's, and only its tombstone is not written yet (on a full disk that takes
+    /// long).
+    pub fn is_purged(&self, topic: &str, committed: &Committed) -> bool {
+        self.purges.get(topic).is_some_and(|purges| purges.iter().any(|purge| purge.takes(committed)))
     }
 
     /// Nobody waits for `ask` any more; the work goes on.
@@ -119,29 +135,26 @@ impl Backlog {
     }
 
     fn step_purges(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
-        let Some(purge) = self.purges.front_mut() else { return };
+        let Some(mut entry) = self.purges.first_entry() else { return };
+        let topic = entry.key().clone();
+        let Some(purge) = entry.get_mut().first_mut() else { return drop(entry.remove()) };
         for _ in 0..GROUPS_PER_STEP_MAX {
             let before = purge.cursor.last.clone();
             let Some(id) = purge.cursor.next(groups) else {
-                self.purges.pop_front();
+                entry.get_mut().remove(0);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
                 return;
             };
             let Some(group) = groups.get_mut(&id) else { continue };
-            let of_topic = |c: &Committed| {
-                let same = c.topic_id == purge.topic_id || c.topic_id == Uuid::ZERO || purge.topic_id == Uuid::ZERO;
-                same && c.sequence <= purge.sequence_max
-            };
-            let partitions: Vec<i32> = group
-                .offsets
-                .topic(&purge.topic)
-                .filter(|(_, c)| of_topic(c))
-                .map(|(partition, _)| partition)
-                .collect();
+            let taken = group.offsets.topic(&topic).filter(|(_, committed)| purge.takes(committed));
+            let partitions: Vec<i32> = taken.map(|(partition, _)| partition).collect();
             for partition in partitions {
                 if !turn.has_step_room() {
                     return purge.cursor.stay_at(before);
                 }
-                group.erase(turn, &purge.topic, partition);
+                group.erase(turn, &topic, partition);
             }
             drop_if_vacant(groups, turn, &id);
         }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Rules that hold everywhere on this floor
-//! * The state moves in memory at once. A failed write takes the partition offline, so nothing is ever rolled back.
-//! * A timeout is like a request: it only makes records and answers. There is no clock here.
+//! * The state moves in memory at once and is never rolled back: the host asks the log for room (`batch_bytes_max`)
+//!   before it hands over a request that `may_write`, or a wake; a failed write takes the partition offline.
+//! * A timeout is like a request: it only makes records and answers. There is no clock here; a late wake is harmless.
 //! * Whatever must survive a failover is in the records; replaying them into a new coordinator gives the same committed
 //!   offsets and the same members. Pending member ids, waiting joins and timers are memory only, as in Kafka.
 //! * Everything is bounded: by [`GroupSettings`] where Kafka has a setting, by the constants of `limits` otherwise.

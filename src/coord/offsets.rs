@@ -11,7 +11,7 @@ use super::limits::{OFFSETS_MAX, TOPIC_BYTES_MAX};
 use super::records::{Committed, CoordRecord, offset_key, offset_record};
 use super::request::{CommitPartition, CommitTopic, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest};
 use super::turn::Turn;
-use crate::base::ids::Uuid;
+use crate::base::ids::{TopicId, Uuid};
 
 /// The committed offsets of one group, by topic and partition. No topic is without partitions.
 #[derive(Debug, Default)]
@@ -51,6 +51,12 @@ impl GroupOffsets {
 
     pub fn topics(&self) -> impl Iterator<Item = (&str, &BTreeMap<i32, Committed>)> {
         self.topics.iter().map(|(name, partitions)| (name.as_str(), partitions))
+    }
+
+    /// The topics that offsets are committed to; with the zero id where a commit did not name one.
+    pub fn topic_ids(&self) -> impl Iterator<Item = (&str, TopicId)> {
+        self.topics()
+            .flat_map(|(name, partitions)| partitions.values().map(move |committed| (name, committed.topic_id)))
     }
 
     pub fn topic(&self, name: &str) -> impl Iterator<Item = (i32, &Committed)> {
@@ -144,34 +150,48 @@ impl Group {
         OffsetDeleteAnswer { error: None, topics: topics.collect() }
     }
 
-    /// OffsetFetch. Nothing is unstable yet: there are no transactional commits.
-    pub fn fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchAnswer {
-        let Some(asked) = &request.topics else { return self.fetch_all(&request.group) };
+    /// OffsetFetch, without the offsets that are `gone` (which also gets their topic's name). Nothing is unstable yet:
+    /// there are no transactional commits.
+    pub fn fetch(&self, request: &OffsetFetchRequest, gone: impl Fn(&str, &Committed) -> bool) -> OffsetFetchAnswer {
+        let Some(asked) = &request.topics else { return self.fetch_all(&request.group, gone) };
         let topics = asked.iter().map(|topic| FetchedTopic {
             name: topic.name.clone(),
             topic_id: topic.topic_id,
             partitions: topic
                 .partitions
                 .iter()
-                .map(|&partition| fetched(partition, self.offsets.get(&topic.name, partition)))
+                .map(|&partition| {
+                    let present = |c: &&Committed| is_of(c, topic.topic_id) && !gone(&topic.name, c);
+                    fetched(partition, self.offsets.get(&topic.name, partition).filter(present))
+                })
                 .collect(),
         });
         OffsetFetchAnswer { group: request.group.clone(), error: None, topics: topics.collect() }
     }
 
-    fn fetch_all(&self, group: &str) -> OffsetFetchAnswer {
-        let topics = self.offsets.topics().map(|(name, partitions)| FetchedTopic {
-            name: name.to_owned(),
-            topic_id: partitions.values().map(|c| c.topic_id).find(|&id| id != Uuid::ZERO).unwrap_or_default(),
-            partitions: partitions.iter().map(|(&partition, committed)| fetched(partition, Some(committed))).collect(),
-        });
-        OffsetFetchAnswer { group: group.to_owned(), error: None, topics: topics.collect() }
+    /// A topic whose offsets were committed under several ids comes once for each of them.
+    fn fetch_all(&self, group: &str, gone: impl Fn(&str, &Committed) -> bool) -> OffsetFetchAnswer {
+        let mut topics = Vec::new();
+        for (name, partitions) in self.offsets.topics() {
+            let mut by_id: BTreeMap<TopicId, Vec<FetchedOffset>> = BTreeMap::new();
+            for (&partition, committed) in partitions.iter().filter(|(_, committed)| !gone(name, committed)) {
+                by_id.entry(committed.topic_id).or_default().push(fetched(partition, Some(committed)));
+            }
+            let of_id = |(topic_id, partitions)| FetchedTopic { name: name.to_owned(), topic_id, partitions };
+            topics.extend(by_id.into_iter().map(of_id));
+        }
+        OffsetFetchAnswer { group: group.to_owned(), error: None, topics }
     }
 }
 
 /// The answer for a group that does not exist: nothing is committed, which is no error.
 pub(super) fn fetch_from_nobody(request: &OffsetFetchRequest) -> OffsetFetchAnswer {
-    Group::new(&request.group).fetch(request)
+    Group::new(&request.group).fetch(request, |_, _| false)
+}
+
+/// Whether an offset may be one of the topic with this id: those of a topic that is gone are not its namesake's.
+fn is_of(committed: &Committed, topic_id: TopicId) -> bool {
+    committed.topic_id == topic_id || committed.topic_id == Uuid::ZERO || topic_id == Uuid::ZERO
 }
 
 fn fetched(partition: i32, committed: Option<&Committed>) -> FetchedOffset {

@@ -167,6 +167,40 @@ pub struct OffsetDeleteRequest {
 }
 
 impl GroupRequest {
+    /// What a member has sent to be kept: metadata or assignments, and some hundred bytes for the request itself. Zero
+    /// for requests that are not a member's.
+    pub fn member_bytes(&self) -> usize {
+        let sum = |parts: &[(String, Bytes)]| parts.iter().map(|(name, bytes)| name.len() + bytes.len()).sum::<usize>();
+        match self {
+            GroupRequest::Join(join) => 256 + sum(&join.protocols),
+            GroupRequest::Sync(sync) => 256 + sum(&sync.assignments),
+            _ => 0,
+        }
+    }
+
+    /// The same with copies of what a member has sent, so that whoever keeps it does not keep its frame.
+    pub fn detached(mut self) -> GroupRequest {
+        let parts = match &mut self {
+            GroupRequest::Join(join) => &mut join.protocols,
+            GroupRequest::Sync(sync) => &mut sync.assignments,
+            _ => return self,
+        };
+        for (_, bytes) in parts {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+        self
+    }
+
+    /// Whether the coordinator may have to write for it, at once or when it answers.
+    pub fn may_write(&self) -> bool {
+        match self {
+            GroupRequest::Join(_) | GroupRequest::Sync(_) | GroupRequest::Leave(_) => true,
+            GroupRequest::OffsetCommit(_) | GroupRequest::OffsetDelete(_) | GroupRequest::DeleteGroup { .. } => true,
+            GroupRequest::Heartbeat(_) | GroupRequest::OffsetFetch(_) => false,
+            GroupRequest::Describe { .. } | GroupRequest::List(_) => false,
+        }
+    }
+
     /// The group this request is about; `None` for List.
     pub fn group(&self) -> Option<&str> {
         match self {

@@ -8,11 +8,13 @@ mod room;
 mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_requests;
 
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::api::Api;
+use crate::api::{Api, ApiLimits};
 use crate::base::ids::{ConnId, CoreId};
 use crate::base::time::{Mono, Now};
 use crate::port::net::NetInput;
@@ -56,7 +58,7 @@ impl Engine {
         let shard = Shard::new(config, now);
         Engine {
             core,
-            api: Api::new(core, seed, limits.fetch_sessions / usize::from(cores).max(1), limits.bytes_out),
+            api: Api::new(core, seed, api_limits(&limits, cores)),
             sessions: Sessions::new(limits),
             shard,
             local: VecDeque::new(),
@@ -77,6 +79,7 @@ impl Engine {
             Message::Reply { key, reply } if !matches!(reply, Reply::Kept) => {
                 self.api.reply(key, reply, &mut self.shard, now);
             }
+            Message::HangUp { conn } => self.sessions.hang_up(conn, now),
             other => self.shard.receive(from, other, now),
         }
     }
@@ -100,12 +103,12 @@ impl Engine {
             }
             NetInput::Broken { conn } => {
                 self.sessions.close(conn);
-                self.api.connection_gone(conn);
+                self.api.connection_gone(conn, &self.shard, now);
             }
             NetInput::Closed { conn } => {
                 self.sessions.closed(conn);
                 self.api.set_answer_room(self.sessions.answer_room());
-                self.api.connection_gone(conn);
+                self.api.connection_gone(conn, &self.shard, now);
             }
         }
     }
@@ -113,7 +116,10 @@ impl Engine {
     /// Hands the whole frames that a connection has, as far as its limits allow, to the API floor.
     fn work(&mut self, conn: ConnId, now: Now) {
         while let Some((request, peer)) = self.sessions.next_request(conn, now) {
-            self.api.request(request, peer, &mut self.shard, now);
+            let place = request.place;
+            if let Some(bytes) = self.api.request(request, peer, &mut self.shard, now) {
+                self.sessions.holds(conn, place, bytes);
+            }
         }
     }
 
@@ -181,6 +187,16 @@ impl Engine {
         if self.api.stop_long_polls(&mut self.shard, now) == 0 || now.mono >= stop_at {
             self.shard.stop(now);
         }
+    }
+}
+
+fn api_limits(limits: &SessionLimits, cores: u16) -> ApiLimits {
+    ApiLimits {
+        fetch_sessions: limits.fetch_sessions / usize::from(cores).max(1),
+        fetch_session_bytes: limits.fetch_session_bytes,
+        // The other half is for requests that are being worked on, whatever waits for news.
+        poll_bytes: limits.bytes_in_flight / 2,
+        answer_bytes: limits.bytes_out,
     }
 }
 

@@ -5,10 +5,11 @@
 //! answered (as Kafka does with all), since a small request may have a large answer. At most
 //! [`SessionLimits::bytes_in_flight`] bytes of frames are in work or arriving over the core (`room.rs`); a cold
 //! request above [`UNWEIGHED_BYTES`] may decode into, ask for and answer with many times its bytes, so these are also
-//! counted by [`COLD_WEIGHT`]. What waits for slow readers is held to [`SessionLimits::bytes_out`]: beyond it a
-//! connection gets its next answer when it has read the one before, large requests wait, fetches answer with as little
-//! as they may, and a reader that has stopped is closed. At a limit the connection is not read any more: the socket
-//! fills, and TCP tells the client.
+//! counted by [`COLD_WEIGHT`]. What waits for news or for a group counts with what it holds then, not with its frame,
+//! and fetches together take at most half (`api/polls.rs`): none of them keeps others from being served. What waits
+//! for slow readers is held to [`SessionLimits::bytes_out`]: beyond it a connection gets its next answer when it has
+//! read the one before, large requests wait, fetches answer with as little as they may, and a reader that has stopped
+//! is closed. At a limit the connection is not read any more: the socket fills, and TCP tells the client.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use crate::api::{Answer, Request};
 use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 use crate::port::net::NetOp;
+use crate::wire::fetch::FETCH_REQUEST_BYTES_MAX;
 use crate::wire::frame::{self, Cut};
 use crate::wire::guard::COLD_REQUEST_BYTES_MAX;
 use crate::wire::versions::key;
@@ -54,17 +56,22 @@ pub struct SessionLimits {
     /// `connections.max.idle.ms`; `None`: never.
     pub idle_ms: Option<u64>,
     pub fetch_sessions: usize,
+    /// What fetch sessions of the core may hold.
+    pub fetch_session_bytes: usize,
 }
 
 /// An answer's place in the order of its connection.
 #[derive(Debug)]
 struct Place {
-    frame_bytes: usize,
+    /// Of its frame, or what is kept instead.
+    held_bytes: usize,
     /// See [`cold_weight`].
     cold_weight: usize,
     /// A Produce: more of them may follow before it is answered.
     is_produce: bool,
     parts: Option<Vec<Bytes>>,
+    /// Its answer is the last one of the connection.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +90,7 @@ struct Session {
     out_bytes: usize,
     sending_since: Option<Mono>,
     closing: bool,
-    /// Close once everything before is sent.
+    /// A place closes the connection: nothing more is read, and it ends once everything up to that place is sent.
     close_after: bool,
     active_at: Mono,
 }
@@ -206,6 +213,7 @@ impl Sessions {
         let frame_bytes_max = match frame::api_key(input) {
             None | Some(key::PRODUCE) => self.limits.frame_bytes_max,
             // No other request is that large; this is known as soon as its first bytes are there.
+            Some(key::FETCH) => self.limits.frame_bytes_max.min(FETCH_REQUEST_BYTES_MAX + HEADER_BYTES),
             Some(_) => self.limits.frame_bytes_max.min(COLD_REQUEST_BYTES_MAX + HEADER_BYTES),
         };
         match frame::cut(session.input.as_mut()?, frame_bytes_max) {
@@ -213,10 +221,11 @@ impl Sessions {
                 session.last_frame = frame.len();
                 let place = session.first_place + in_work as u64;
                 session.places.push_back(Place {
-                    frame_bytes: frame.len(),
+                    held_bytes: frame.len(),
                     cold_weight: weight,
                     is_produce,
                     parts: None,
+                    closes: false,
                 });
                 self.bytes_in_flight += frame.len();
                 self.cold_weight += weight;
@@ -270,28 +279,48 @@ impl Sessions {
         }
     }
 
+    /// The request at `place` waits, and holds so many bytes from now on instead of its frame.
+    pub fn holds(&mut self, conn: ConnId, place: u64, bytes: usize) {
+        let Some(session) = self.table.get_mut(&conn) else { return };
+        let Some(index) = place.checked_sub(session.first_place) else { return };
+        if let Some(place) = session.places.get_mut(index as usize) {
+            self.bytes_in_flight = self.bytes_in_flight - place.held_bytes + bytes;
+            place.held_bytes = bytes;
+        }
+    }
+
     /// Puts an answer in its place and sends what is due.
     pub fn answer(&mut self, answer: Answer, now: Now) {
         let Some(session) = self.table.get_mut(&answer.conn) else { return };
         let Some(index) = answer.place.checked_sub(session.first_place) else { return };
         if let Some(place) = session.places.get_mut(index as usize) {
             place.parts = Some(answer.parts);
+            place.closes = answer.close;
+            session.close_after |= answer.close;
         }
-        if answer.close {
-            session.close_after = true;
-        }
-        while session.places.front().is_some_and(|place| place.parts.is_some()) {
+        let mut is_over = false;
+        while session.places.front().is_some_and(|place| is_over || place.parts.is_some()) {
             let Some(place) = session.places.pop_front() else { break };
             session.first_place += 1;
-            self.bytes_in_flight -= place.frame_bytes;
+            self.bytes_in_flight -= place.held_bytes;
             self.cold_weight -= place.cold_weight;
-            for part in place.parts.into_iter().flatten().filter(|part| !part.is_empty()) {
+            // What was asked behind the last answer is carried out, but has none.
+            for part in place.parts.into_iter().flatten().filter(|part| !is_over && !part.is_empty()) {
                 session.out_bytes += part.len();
                 self.bytes_out += part.len();
                 session.out.push(part);
             }
+            is_over |= place.closes;
         }
         self.send_on(answer.conn, now);
+    }
+
+    /// Something failed that has no answer: nothing more is read, and the connection ends once what is owed is sent.
+    pub fn hang_up(&mut self, conn: ConnId, now: Now) {
+        if let Some(session) = self.table.get_mut(&conn) {
+            session.close_after = true;
+            self.send_on(conn, now);
+        }
     }
 
     fn send_on(&mut self, conn: ConnId, now: Now) {
@@ -303,7 +332,7 @@ impl Sessions {
             session.sending_since = Some(now.mono);
             let parts = std::mem::take(&mut session.out);
             self.ops.push(NetOp::Send { conn, parts });
-        } else if session.close_after {
+        } else if session.close_after && session.places.is_empty() {
             self.close(conn);
         }
     }
@@ -321,7 +350,9 @@ impl Sessions {
     /// Connections that may go on because the core has bytes to spend again.
     pub fn take_fed(&mut self) -> Vec<ConnId> {
         let mut fed = self.room.take_fed(self.bytes_in_flight);
-        if self.bytes_in_flight.max(self.cold_weight) <= self.limits.bytes_in_flight / 2 {
+        // Half may be held by fetches for long, so what is above it must not be waited for.
+        let limit = self.limits.bytes_in_flight;
+        if self.bytes_in_flight <= limit / 4 * 3 && self.cold_weight <= limit / 2 {
             fed.extend(std::mem::take(&mut self.starved));
         }
         fed
@@ -344,7 +375,7 @@ impl Sessions {
 
     pub fn closed(&mut self, conn: ConnId) {
         if let Some(session) = self.table.remove(&conn) {
-            let held: usize = session.places.iter().map(|place| place.frame_bytes).sum();
+            let held: usize = session.places.iter().map(|place| place.held_bytes).sum();
             self.bytes_in_flight -= held;
             self.cold_weight -= session.places.iter().map(|place| place.cold_weight).sum::<usize>();
             self.bytes_out -= session.out_bytes;
@@ -416,6 +447,7 @@ mod tests {
             bytes_out: 1 << 20,
             idle_ms: None,
             fetch_sessions: 0,
+            fetch_session_bytes: 0,
         });
         for conn in 0..connections {
             sessions.accepted(ConnId(conn), SocketAddr::from(([127, 0, 0, 1], 1)), NOW);
@@ -473,5 +505,64 @@ mod tests {
         // What a closed connection had in work is given back too.
         (0..40).for_each(|conn| sessions.closed(ConnId(conn)));
         assert_eq!((sessions.cold_weight, sessions.bytes_in_flight), (0, 0));
+    }
+
+    /// What the sessions want of the network beside reads.
+    fn ops(sessions: &mut Sessions) -> Vec<String> {
+        let mut ops = Vec::new();
+        sessions.take_ops(&mut ops);
+        let told = ops.into_iter().filter_map(|op| match op {
+            NetOp::Recv { .. } => None,
+            NetOp::Send { parts, .. } => Some(format!("send {:?}", parts.concat())),
+            NetOp::Close { .. } => Some("close".to_owned()),
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn an_answer_that_closes_the_connection_waits_for_those_before_it() {
+        let mut sessions = sessions(1);
+        for place in 0..3 {
+            assert_eq!(asks(&mut sessions, 0, key::PRODUCE, 64), Some(place));
+        }
+        let answer = |place, parts: &'static [u8], close| {
+            let parts = if parts.is_empty() { Vec::new() } else { vec![Bytes::from_static(parts)] };
+            Answer { conn: ConnId(0), place, parts, close }
+        };
+        sessions.answer(answer(1, b"", true), NOW);
+        sessions.answer(answer(2, b"2", false), NOW);
+        assert!(ops(&mut sessions).is_empty(), "the first has not been answered");
+        assert_eq!(asks(&mut sessions, 0, key::PRODUCE, 64), None, "nothing is taken from it any more");
+        sessions.answer(answer(0, b"0", false), NOW);
+        assert_eq!(ops(&mut sessions), ["send [48]"], "and not the one behind it");
+        assert_eq!(sessions.bytes_in_flight, 0);
+        sessions.sent(ConnId(0), NOW);
+        assert_eq!(ops(&mut sessions), ["close"]);
+    }
+
+    #[test]
+    fn requests_that_wait_keep_nobody_from_being_served() {
+        let mut sessions = sessions(20);
+        for conn in 0..10 {
+            assert_eq!(asks(&mut sessions, conn, key::FETCH, 1 << 20), Some(0), "fetch {conn}");
+            sessions.holds(ConnId(conn), 0, 1000);
+        }
+        assert_eq!(sessions.bytes_in_flight, 10_000);
+        assert_eq!(asks(&mut sessions, 10, key::METADATA, 100), Some(0));
+        answered(&mut sessions, 10);
+        answered(&mut sessions, 0);
+        sessions.closed(ConnId(1));
+        assert_eq!(sessions.bytes_in_flight, 8_000);
+        // Nobody is waited for at this place any more.
+        sessions.holds(ConnId(0), 0, 1 << 20);
+        assert_eq!(sessions.bytes_in_flight, 8_000);
+        // More than half is held for long: whoever waits for room is fed all the same.
+        assert_eq!(asks(&mut sessions, 11, key::FETCH, 64), Some(0));
+        sessions.holds(ConnId(11), 0, 5 << 19);
+        assert_eq!(asks(&mut sessions, 12, key::PRODUCE, 1 << 20), Some(0));
+        assert_eq!(asks(&mut sessions, 13, key::PRODUCE, 1 << 20), Some(0));
+        assert_eq!(asks(&mut sessions, 14, key::PRODUCE, 1 << 20), None);
+        (12..14).for_each(|conn| answered(&mut sessions, conn));
+        assert_eq!(sessions.take_fed(), [ConnId(14)]);
     }
 }

@@ -7,50 +7,30 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use super::{Engine, SessionLimits};
-use crate::base::ids::{ConnId, CoreId, NodeId, Uuid};
+use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
-use crate::meta::settings::BrokerSettings;
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 use crate::port::net::{NetInput, NetOp};
 use crate::port::turn::{Effects, Inputs, Machine};
+use crate::shard::Notice;
 use crate::shard::message::Message;
-use crate::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
-
-const CONN: ConnId = ConnId(1);
+use crate::shard::test_config::test_config;
 
 /// One engine and the far side of one connection.
-struct Rig {
-    engine: Engine,
+pub(super) struct Rig {
+    pub engine: Engine,
+    conn: ConnId,
     inputs: Inputs<Message>,
     turns: u64,
     receiving: Option<BytesMut>,
-    sent: Vec<u8>,
+    pub sent: Vec<u8>,
+    /// The engine has closed the connection.
+    pub closed: bool,
 }
 
 impl Rig {
-    fn new() -> Rig {
-        let values = [("node.id", "1"), ("listeners", "PLAINTEXT://127.0.0.1:9092")];
-        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let endpoint = Endpoint { listener: "PLAINTEXT".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 };
-        let node = NodeFacts {
-            node_id: NodeId(1),
-            cluster_id: "test".to_owned(),
-            directory_id: Uuid([1; 16]),
-            incarnation: Uuid([2; 16]),
-            endpoints: vec![endpoint],
-        };
-        let config = ShardConfig {
-            core: CoreId(0),
-            cores: 1,
-            settings: Rc::new(BrokerSettings::from_values(values).expect("settings")),
-            node: Rc::new(node),
-            clean_start: true,
-            seed: 1,
-            files_max: 100,
-            tail_cache_bytes: 1 << 20,
-            journal: JournalConfig { bytes: 0, logs_min: 4, lag_bytes: 0 },
-            member_bytes_max: 16 << 20,
-        };
+    pub fn new() -> Rig {
+        let config = test_config(1, &[("listeners", "PLAINTEXT://127.0.0.1:9092")]);
         let limits = SessionLimits {
             frame_bytes_max: 1 << 20,
             requests_per_connection: 8,
@@ -58,18 +38,40 @@ impl Rig {
             bytes_out: 1 << 20,
             idle_ms: None,
             fetch_sessions: 10,
+            fetch_session_bytes: 1 << 20,
         };
         let serving = Rc::new(RefCell::new(false));
         let told = serving.clone();
         let report = Box::new(move |_, notice| *told.borrow_mut() |= notice == Notice::Serving);
         let engine = Engine::new(config, limits, at(0), report);
-        let mut rig = Rig { engine, inputs: Inputs::default(), turns: 0, receiving: None, sent: Vec::new() };
+        let mut rig = Rig {
+            engine,
+            conn: ConnId(0),
+            inputs: Inputs::default(),
+            turns: 0,
+            receiving: None,
+            sent: Vec::new(),
+            closed: false,
+        };
         rig.settle();
         assert!(*serving.borrow(), "an engine over an empty folder serves after its first turns");
-        let peer = "127.0.0.1:1".parse().expect("an address");
-        rig.inputs.net.push(NetInput::Accepted { conn: CONN, peer });
-        rig.settle();
+        rig.reconnect();
         rig
+    }
+
+    /// A new connection in the place of the one before.
+    pub fn reconnect(&mut self) {
+        self.conn = ConnId(self.conn.0 + 1);
+        self.closed = false;
+        let peer = "127.0.0.1:1".parse().expect("an address");
+        self.inputs.net.push(NetInput::Accepted { conn: self.conn, peer });
+        self.settle();
+    }
+
+    /// Asks the engine to stop.
+    pub fn stop(&mut self) {
+        self.inputs.stop = true;
+        self.settle();
     }
 
     /// Turns until nothing is left to bring in.
@@ -84,28 +86,31 @@ impl Rig {
                     NetOp::Recv { buffer, .. } => self.receiving = Some(buffer),
                     NetOp::Send { parts, .. } => {
                         self.sent.extend(parts.iter().flat_map(|part| part.iter().copied()));
-                        self.inputs.net.push(NetInput::Sent { conn: CONN });
+                        self.inputs.net.push(NetInput::Sent { conn: self.conn });
                     }
-                    NetOp::Close { conn } => panic!("the engine closed {conn:?}"),
+                    NetOp::Close { conn } => {
+                        self.closed = true;
+                        self.inputs.net.push(NetInput::Closed { conn });
+                    }
                 }
             }
-            if self.inputs.is_empty() {
+            if self.inputs.is_empty() || effects.stopped {
                 return;
             }
         }
     }
 
     /// All of `bytes` with one receive.
-    fn receive(&mut self, bytes: &[u8]) {
+    pub fn receive(&mut self, bytes: &[u8]) {
         let mut buffer = self.receiving.take().expect("a receive in flight");
         assert!(buffer.capacity() - buffer.len() >= bytes.len(), "one receive has room for it");
         buffer.extend_from_slice(bytes);
-        self.inputs.net.push(NetInput::Received { conn: CONN, buffer, count: bytes.len() });
+        self.inputs.net.push(NetInput::Received { conn: self.conn, buffer, count: bytes.len() });
         self.settle();
     }
 
     /// Correlation ids of the answers sent so far.
-    fn answered(&self) -> Vec<i32> {
+    pub fn answered(&self) -> Vec<i32> {
         let mut rest = Bytes::from(self.sent.clone());
         let mut ids = Vec::new();
         while let Some(length) = rest.first_chunk::<4>().map(|prefix| i32::from_be_bytes(*prefix)) {
@@ -116,7 +121,7 @@ impl Rig {
     }
 }
 
-fn at(turn: u64) -> Now {
+pub(super) fn at(turn: u64) -> Now {
     Now { mono: Mono(10_000_000_000 + turn * 1000), wall_ms: 1_750_000_000_000 }
 }
 
@@ -134,7 +139,7 @@ fn empty_disk(op: &DiskOp) -> DiskResult {
 }
 
 /// A request with a header of version 1: key, version, correlation id, no client id.
-fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut request = Vec::new();
     request.extend(key.to_be_bytes());
     request.extend(version.to_be_bytes());

@@ -52,8 +52,10 @@ impl PartitionLog {
 
     fn append_stamped(&mut self, batch: &[u8], stamp: Stamp, now: Now) -> Result<Appended, AppendError> {
         let head = self.judge(batch, stamp)?;
+        let jitter_seed = if self.config.segment_jitter_ms > 0 { crc32c::crc32c(self.dir.as_bytes()) } else { 0 };
         let active = self.active();
         let question = RollQuestion {
+            jitter_seed,
             batch_bytes: head.size as u64,
             batch_max_timestamp: head.max_timestamp,
             last_offset: head.last_offset,
@@ -74,7 +76,7 @@ impl PartitionLog {
             position: active.size,
             offset: self.end_offset,
             direct: active.direct,
-            lags: active.written < active.durable,
+            grows: self.uses_journal(),
             now: now.mono,
         };
         let copy = self.writer.put(batch, place, &mut self.sealed);
@@ -107,14 +109,7 @@ impl PartitionLog {
 
     /// Whether the batch may be appended now; its header as it will be stored.
     fn judge(&self, batch: &[u8], stamp: Stamp) -> Result<Head, AppendError> {
-        match self.phase {
-            Phase::Ready => {}
-            Phase::Creating | Phase::Loading | Phase::Truncating => return Err(AppendError::NotReady),
-            _ => return Err(AppendError::Offline),
-        }
-        if self.no_space {
-            return Err(AppendError::NoSpace);
-        }
+        self.takes_appends()?;
         let head = match stamp {
             Stamp::Leader { .. } => Head::of_client(batch),
             Stamp::Follower => Head::of_memory(batch),
@@ -138,11 +133,36 @@ impl PartitionLog {
         if head.size as u64 > Segment::batch_bytes_max(&self.config) {
             return Err(AppendError::TooLargeForSegment);
         }
-        let pending = self.writer.pending_bytes;
-        if pending > 0 && pending + head.size as u64 > u64::from(self.config.pending_bytes_max) {
+        if !self.is_within_pending(head.size as u64) {
             return Err(AppendError::Full);
         }
         Ok(head)
+    }
+
+    fn takes_appends(&self) -> Result<(), AppendError> {
+        match self.phase {
+            Phase::Ready => {}
+            Phase::Creating | Phase::Loading | Phase::Truncating | Phase::Leaving | Phase::Away => {
+                return Err(AppendError::NotReady);
+            }
+            _ => return Err(AppendError::Offline),
+        }
+        if self.no_space { Err(AppendError::NoSpace) } else { Ok(()) }
+    }
+
+    fn is_within_pending(&self, bytes: u64) -> bool {
+        let pending = self.writer.pending_bytes;
+        pending == 0 || pending + bytes <= u64::from(self.config.pending_bytes_max)
+    }
+
+    /// Whether a batch of up to `bytes` would be taken now: for a host whose decision cannot be taken back once it is
+    /// made, and which therefore asks before.
+    ///
+    /// # Errors
+    /// What [`PartitionLog::append`] would say of any batch of that size.
+    pub fn has_room_for(&self, bytes: u64) -> Result<(), AppendError> {
+        self.takes_appends()?;
+        if self.is_within_pending(bytes) { Ok(()) } else { Err(AppendError::Full) }
     }
 
     /// Ends the active segment at the log end and begins the next one at `base` (at or above the log end).

@@ -2,7 +2,7 @@
 
 use crate::base::ids::Uuid;
 use crate::base::time::Now;
-use crate::port::disk::{DiskOp, DiskResult};
+use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
 use super::checkpoint;
 use super::names;
@@ -17,9 +17,21 @@ impl PartitionLog {
     pub fn create(dir: String, topic_id: Uuid, config: LogConfig, now: Now, out: &mut LogOut) -> PartitionLog {
         let mut log = PartitionLog::blank(dir, topic_id, config, Phase::Creating);
         log.begin_first_segment(0, now);
-        let path = log.dir.clone();
-        log.ask(Op::Create, DiskOp::MakeDir { path }, out);
+        log.create_step(out);
         log
+    }
+
+    /// Asks for what comes next: the folder, then the metadata.
+    fn create_step(&mut self, out: &mut LogOut) {
+        let op = match self.stopping.steps {
+            0 => DiskOp::MakeDir { path: self.dir.clone() },
+            1 => {
+                let path = format!("{}/{}", self.dir, names::METADATA);
+                DiskOp::WriteFile { path, data: checkpoint::encode_partition_metadata(self.topic_id).into() }
+            }
+            _ => return,
+        };
+        self.ask(Op::Create, op, out);
     }
 
     /// An empty active segment at `base`, and every offset there.
@@ -33,24 +45,35 @@ impl PartitionLog {
         self.written_offset = base;
     }
 
-    /// The folder is there, or the metadata is written.
+    /// The folder is there, or the metadata is written. A full disk is waited for: the partition is not ready until
+    /// then, and [`LogEvent::NoSpace`] says so.
     pub(super) fn create_answer(&mut self, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
-        if let Err(error) = result {
-            self.fail(format!("making {}: {}", self.dir, error.detail), events);
-            return;
+        match result {
+            Err(error) if error.kind == DiskErrorKind::NoSpace => {
+                self.stopping.again = true;
+                self.set_no_space(events);
+                self.retry_soon(now.mono);
+                return;
+            }
+            Err(error) => return self.fail(format!("making {}: {}", self.dir, error.detail), events),
+            Ok(_) => {}
         }
         self.stopping.steps += 1;
-        if self.stopping.steps == 1 {
-            let path = format!("{}/{}", self.dir, names::METADATA);
-            let data = checkpoint::encode_partition_metadata(self.topic_id).into();
-            self.ask(Op::Create, DiskOp::WriteFile { path, data }, out);
-        }
+        self.create_step(out);
+        self.space_seems_back(events);
         self.pump_create(now, out, events);
     }
 
     /// Ready once the metadata is written and the first segment open.
     pub(super) fn pump_create(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
-        if self.phase != Phase::Creating || self.stopping.steps == 0 {
+        if self.phase != Phase::Creating {
+            return;
+        }
+        if self.stopping.again && self.retry_at.is_none() {
+            self.stopping.again = false;
+            self.create_step(out);
+        }
+        if self.stopping.steps == 0 {
             return;
         }
         let base = self.active().base;

@@ -83,12 +83,6 @@ impl EpochCache {
         above.checked_sub(1).map(|at| self.entries[at].epoch)
     }
 
-    /// The largest known epoch below `epoch` (the next question of KIP-279).
-    pub fn previous_epoch(&self, epoch: i32) -> Option<i32> {
-        let at = self.entries.partition_point(|entry| entry.epoch < epoch);
-        at.checked_sub(1).map(|at| self.entries[at].epoch)
-    }
-
     /// The log was cut to `end_offset`: entries that start there or later go. True when something went.
     pub fn truncate_from_end(&mut self, end_offset: i64) -> bool {
         let keep = self.entries.partition_point(|entry| entry.start_offset < end_offset);
@@ -171,7 +165,6 @@ mod tests {
         assert_eq!(cache.end_offset_for(8, 99), (-1, -1), "newer than all");
         assert_eq!(cache.end_offset_for(-1, 99), (-1, -1));
         assert_eq!(EpochCache::new().end_offset_for(0, 99), (-1, -1));
-        assert_eq!((cache.previous_epoch(7), cache.previous_epoch(2)), (Some(4), None));
     }
 
     #[test]

@@ -2,21 +2,24 @@
 //!
 //! The active segment's file stays open. Rolled segments are opened (past the page cache or through it as
 //! `read_policy.rs` says: they get no direct writes any more) when somebody reads them, a bounded number at a time, and
-//! closed when nobody did for a while.
+//! closed when nobody did for a while. While a log is loaded its files are read past the page cache in every mode.
 
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
 
-use super::PartitionLog;
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind, Leftover};
 use super::ops::Op;
 use super::read_policy;
-use super::segment::FileState;
+use super::round::SPACE_RETRY_MS;
+use super::segment::{FileState, Segment};
 use super::types::{LogEvent, LogOut, ReadError, sooner};
+use super::{PartitionLog, Phase};
 
 /// Rolled segments of one log that are open at the same time.
 const ROLLED_OPEN_MAX: usize = 8;
+/// Indexes of rolled segments that one log keeps in memory, bytes: about those of two full segments.
+const IDLE_INDEXES_MAX: usize = 8 << 20;
 /// How long a rolled segment's file and indexes are kept without being used.
 const IDLE_MS: u64 = 30_000;
 
@@ -30,6 +33,10 @@ impl PartitionLog {
             FileState::Opening(_) | FileState::Closing(_) => return None,
             FileState::Closed => {}
         }
+        if let Some(at) = segment.open_after.filter(|at| *at > now.mono) {
+            self.retry_by(at);
+            return None;
+        }
         let for_reading = segment.rolled && segment.finish.is_none() && !self.writer.holds(base);
         if for_reading && self.rolled_open() >= ROLLED_OPEN_MAX && !self.close_least_used(out) {
             return None;
@@ -39,14 +46,16 @@ impl PartitionLog {
             self.retry_soon(now.mono);
             return None;
         };
-        let direct = read_policy::is_direct(self.config.durability);
+        // A recovery reads what the device has: after a failed sync the page cache may hold what it has not.
+        let direct = self.phase == Phase::Loading || read_policy::is_direct(self.config.durability);
         let segment = self.segment_mut(base);
         let swap = segment.swap;
         segment.file = FileState::Opening(file);
         if for_reading {
             segment.direct = direct;
         }
-        let mode = OpenMode { direct: segment.direct, create: segment.durable == 0 };
+        let create = segment.durable == 0 || std::mem::take(&mut segment.name_in_doubt);
+        let mode = OpenMode { direct: segment.direct, create };
         let path = match swap {
             false => names::path(&self.dir, FileKind::Log, base),
             true => names::leftover_path(&self.dir, FileKind::Log, base, Leftover::Swap),
@@ -107,10 +116,13 @@ impl PartitionLog {
         segment.file = FileState::Closed;
         out.files.give_back(file);
         match error.kind {
-            DiskErrorKind::TooManyFiles => self.retry_soon(now.mono),
-            DiskErrorKind::NoSpace => {
-                self.set_no_space(events);
+            DiskErrorKind::TooManyFiles | DiskErrorKind::NoSpace => {
+                // Not at once: whoever needs the file asks at every turn.
+                segment.open_after = Some(now.mono.plus_ms(SPACE_RETRY_MS));
                 self.retry_soon(now.mono);
+                if error.kind == DiskErrorKind::NoSpace {
+                    self.set_no_space(events);
+                }
             }
             _ if self.is_needed(base) => self.fail(format!("opening segment {base}: {}", error.detail), events),
             _ => self.fail_jobs_on(base, ReadError::Io(format!("opening segment {base}: {}", error.detail)), events),
@@ -136,9 +148,7 @@ impl PartitionLog {
 
     /// Lets go of the files and indexes that nobody used for a while.
     pub(super) fn drop_idle(&mut self, now: Now, out: &mut LogOut) {
-        let idle = |segment: &super::segment::Segment| {
-            segment.is_closable_or_loaded() && now.mono.ms_since(segment.used_at) >= IDLE_MS
-        };
+        let idle = |segment: &Segment| segment.is_closable_or_loaded() && now.mono.ms_since(segment.used_at) >= IDLE_MS;
         let bases: Vec<i64> =
             self.segments.values().filter(|segment| idle(segment)).map(|segment| segment.base).collect();
         for base in bases {
@@ -158,16 +168,21 @@ impl PartitionLog {
         self.idle_at = sooner(self.idle_at, Some(now.plus_ms(IDLE_MS)));
     }
 
-    /// Drops the indexes of rolled segments, least recently used first, until `bytes` are free or none is left; returns
-    /// how many are. For a host whose indexes outgrow its memory.
-    pub fn evict_indexes(&mut self, bytes: usize) -> usize {
+    /// Indexes were loaded: those of other rolled segments go when together they are too many.
+    pub(super) fn keep_index_budget(&mut self, loaded: i64) {
+        let idle = self.segments.values().filter(|segment| segment.has_idle_indexes());
+        let bytes: usize = idle.map(Segment::index_bytes).sum();
+        self.evict_indexes(bytes.saturating_sub(IDLE_INDEXES_MAX), loaded);
+    }
+
+    /// Drops the indexes of rolled segments but one, least recently used first, until `bytes` are free or none is left.
+    pub(super) fn evict_indexes(&mut self, bytes: usize, kept: i64) {
         let mut freed = 0;
         while freed < bytes {
-            let candidates = self.segments.values_mut().filter(|segment| segment.has_idle_indexes());
+            let candidates = self.segments.values_mut().filter(|one| one.has_idle_indexes() && one.base != kept);
             let Some(segment) = candidates.min_by_key(|segment| segment.used_at) else { break };
             freed += segment.index_bytes().max(1);
             segment.indexes = IndexState::Absent;
         }
-        freed
     }
 }

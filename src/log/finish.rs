@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 
-use crate::base::time::Now;
+use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
 use super::lazy_index::IndexState;
 use super::names::{self, FileKind};
 use super::ops::Op;
+use super::round::SPACE_RETRY_MS;
 use super::types::{LogEvent, LogOut};
 use super::{PartitionLog, Phase};
 
@@ -30,11 +31,13 @@ pub(super) struct Finish {
     snapshot: Option<(i64, Bytes)>,
     /// The current step is in flight.
     busy: bool,
+    /// It found no room and is tried again at this time.
+    again_at: Option<Mono>,
 }
 
 impl Finish {
     pub fn new(snapshot: Option<(i64, Bytes)>) -> Finish {
-        Finish { step: Step::SetLen, snapshot, busy: false }
+        Finish { step: Step::SetLen, snapshot, busy: false, again_at: None }
     }
 }
 
@@ -48,7 +51,10 @@ impl PartitionLog {
         }
     }
 
-    fn finish_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
+    pub(super) fn finish_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
+        // A start reads nothing below the snapshot.
+        let earlier = self.finishing.range(..base).filter_map(|base| self.segments.get(base));
+        let earlier_are_synced = earlier.into_iter().all(|segment| segment.synced == segment.size);
         let Some(segment) = self.segments.get_mut(&base) else {
             self.finishing.remove(&base);
             return;
@@ -60,6 +66,10 @@ impl PartitionLog {
             return;
         };
         if finish.busy || !written {
+            return;
+        }
+        if let Some(at) = finish.again_at.filter(|at| *at > now.mono) {
+            self.retry_by(at);
             return;
         }
         if doomed && finish.step != Step::SetLen {
@@ -74,6 +84,7 @@ impl PartitionLog {
             }
             // A checkpoint may still be writing the same files.
             _ if self.checkpoints.is_busy() => return,
+            Step::Snapshot if !earlier_are_synced => return,
             Step::Index => DiskOp::WriteFile { path: self.path(FileKind::Index, base), data: self.index_data(base) },
             Step::TimeIndex => {
                 DiskOp::WriteFile { path: self.path(FileKind::TimeIndex, base), data: self.time_index_data(base) }
@@ -113,6 +124,7 @@ impl PartitionLog {
                 } else if self.phase == Phase::Closing {
                     self.fail(format!("finishing segment {base}: {}", error.detail), events);
                 } else {
+                    finish.again_at = Some(now.mono.plus_ms(SPACE_RETRY_MS));
                     self.retry_soon(now.mono);
                 }
             } else {
@@ -125,7 +137,7 @@ impl PartitionLog {
                 finish.step = Step::Index;
                 segment.filled = size;
                 let end = segment.end;
-                // It synced the whole file: page-cache mode needs no sync of its own here.
+                // It synced the whole file: nothing needs a sync of its own here.
                 self.synced(base, size, end.min(self.written_offset));
             }
             Step::Index => finish.step = Step::TimeIndex,

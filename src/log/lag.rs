@@ -11,14 +11,16 @@
 //! large write later: when the host asks ([`PartitionLog::write_back`]), with the next write that goes the direct way,
 //! at a roll and at a close. Until then they are served from the open chunk.
 //!
-//! Nothing is offered unless a replay of it would find its place: the segment's file is there and holds written blocks
-//! to the end of the offer, and `leader-epoch-checkpoint` knows the epoch. Nothing is offered, either, that would be
-//! out of order with a direct write: what is sealed and not durable.
+//! Nothing is offered unless a replay of it would find its place: the segment's file is there and has room to the end
+//! of the offer, and `leader-epoch-checkpoint` knows the epoch. Nothing is offered, either, that would be
+//! out of order with a direct write: what is sealed and not durable; or would lie on bytes that nothing holds through a
+//! power cut: what page-cache mode has written, until a direct write has synced it.
 
 use crate::base::time::Now;
 
 use super::journal::codec::PieceHead;
 use super::read::{Kind, Verdict};
+use super::round::Reach;
 use super::segment::block_ceil;
 use super::types::{Durability, LogEvent, LogOut, ReadData};
 use super::{PartitionLog, Phase};
@@ -38,22 +40,27 @@ pub struct JournalOffer {
 impl PartitionLog {
     /// What was appended and is not durable, when all of it may go to the journal.
     pub fn journal_offer(&self) -> Option<JournalOffer> {
-        let ready = self.phase == Phase::Ready && self.config.journal && self.config.durability == Durability::Stable;
-        if !ready || self.writer.pending_bytes == 0 || self.no_space {
+        if self.phase != Phase::Ready || !self.uses_journal() || self.writer.pending_bytes == 0 || self.no_space {
             return None;
         }
+        let rests_on_synced = self.synced_offset >= self.unjournaled_end;
         let epochs_are_written = !self.epochs_file.dirty && !self.epochs_file.in_flight;
         let active = self.active();
         let len = active.size - active.durable;
         let offered = len == self.writer.pending_bytes && self.writer.holds_open(active.base, self.durable_offset);
         let has_place = active.open_file().is_some() && active.direct && active.filled >= block_ceil(active.size);
         let round_is_behind = self.writer.round.as_ref().is_none_or(|round| round.is_durable_at(self.durable_offset));
-        (epochs_are_written && offered && has_place && round_is_behind).then_some(JournalOffer {
+        (rests_on_synced && epochs_are_written && offered && has_place && round_is_behind).then_some(JournalOffer {
             segment: active.base,
             position: active.durable,
             len: len as usize,
             end_offset: self.end_offset,
         })
+    }
+
+    /// Whether small appends may go to the core's journal first.
+    pub(super) fn uses_journal(&self) -> bool {
+        self.config.journal && self.config.durability == Durability::Stable
     }
 
     /// The bytes of an offer and whose they are, to be put into an entry: from here on a replay may bring them back.
@@ -67,7 +74,9 @@ impl PartitionLog {
     /// The entry with the offer is on stable storage.
     pub fn journaled(&mut self, offer: &JournalOffer, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         self.clock = now;
-        if !matches!(self.phase, Phase::Ready | Phase::Closing) || offer.end_offset <= self.durable_offset {
+        if !matches!(self.phase, Phase::Ready | Phase::Leaving | Phase::Closing)
+            || offer.end_offset <= self.durable_offset
+        {
             // A direct write has overtaken it, or nobody asks any more.
             return;
         }
@@ -82,7 +91,7 @@ impl PartitionLog {
         }
     }
 
-    /// Everything below is in the segments, and synced unless in page-cache mode.
+    /// Everything below is in the segments; what of it is synced, [`PartitionLog::stable_storage_offset`] tells.
     pub fn written_offset(&self) -> i64 {
         self.written_offset
     }
@@ -109,14 +118,37 @@ impl PartitionLog {
         self.clock = now;
         if self.phase == Phase::Ready && self.lags() {
             self.write_back_asked = true;
-            self.pump_writes(now, out);
+            self.pump_write_back(now, out);
         }
     }
 
-    /// A write-back was asked for and is not done.
-    pub fn is_writing_back(&self) -> bool {
-        self.phase == Phase::Ready
-            && (self.write_back_asked || self.writer.round.as_ref().is_some_and(|round| round.is_behind()))
+    /// Does what [`PartitionLog::write_back`] asked for. What the journal does not have yet is the host's to give to
+    /// it, unless the log is told not to wait for that.
+    pub(super) fn pump_write_back(&mut self, now: Now, out: &mut LogOut) {
+        let reach = if self.config.writes_wait_for_flush { Reach::Durable } else { Reach::End };
+        self.pump_writes(reach, now, out);
+    }
+
+    /// Where the open chunk is to be cut so that nobody waits for what is written of it. `None`: it goes whole.
+    pub(super) fn cut_at_durable(&self, segment: i64) -> Option<(u64, i64)> {
+        let active = self.active();
+        let cut = active.base == segment
+            && active.direct
+            && self.lags()
+            && self.writer.pending_bytes > 0
+            && self.writer.opens_before(active.durable)
+            // That one takes the log as it is at its end.
+            && !self.checkpoint_is_due(active.durable - active.written);
+        cut.then_some((active.durable, self.durable_offset))
+    }
+
+    /// Bytes of a write-back, or of the sync behind one, that was asked for and is not done.
+    pub fn writing_back(&self) -> Option<u64> {
+        match &self.writer.round {
+            _ if self.phase != Phase::Ready => None,
+            Some(round) if round.is_behind() => Some(round.bytes()),
+            _ => (self.write_back_asked || self.is_settling()).then(|| self.lagging_bytes()),
+        }
     }
 
     /// Whether all that could be written now may as well be written later.

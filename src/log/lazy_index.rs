@@ -77,6 +77,7 @@ impl PartitionLog {
             (Some(offset), Some(time)) => {
                 segment.adopt_indexes(Indexes { offset, time });
                 self.note_use(now.mono);
+                self.keep_index_budget(base);
             }
             _ => self.begin_rebuild(base, now),
         }
@@ -152,6 +153,7 @@ impl PartitionLog {
         }
         self.segment_mut(base).rebuild_writes += 2;
         self.note_use(now.mono);
+        self.keep_index_budget(base);
     }
 }
 

@@ -1,5 +1,8 @@
+//! Syncs that no append waits for, and the book-keeping of what is on stable storage.
+//!
 //! Page-cache mode: writes count as durable at once, and a sync follows after so many records or so long, as
-//! `flush.messages` and `flush.ms` say. Also the book-keeping of what is on stable storage, in either mode.
+//! `flush.messages` and `flush.ms` say. Otherwise: what the journal has is written into the segment without a sync,
+//! which follows when the journal wants to let go of it ([`PartitionLog::settle`]).
 
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskError, DiskOp};
@@ -29,14 +32,34 @@ impl Unsynced {
 }
 
 impl PartitionLog {
-    /// Syncs the active segment when a limit is reached. Rolled segments are synced when they are cut to length.
-    pub(super) fn pump_lazy_sync(&mut self, now: Now, out: &mut LogOut) {
-        let Durability::PageCache { messages, .. } = self.config.durability else { return };
-        if self.phase != Phase::Ready || self.unsynced.in_flight || self.unsynced.records == 0 {
-            return;
+    /// Asks for everything that is durable now to be on stable storage in the segments, so that the journal need not
+    /// keep it; without an effect when it is.
+    pub fn settle(&mut self, now: Now, out: &mut LogOut) {
+        self.clock = now;
+        if self.phase == Phase::Ready && self.synced_offset < self.durable_offset {
+            self.settle_to = self.durable_offset;
+            self.write_back(now, out);
+            self.pump_lazy_sync(now, out);
         }
+    }
+
+    /// Whether somebody waits for the segments to be on stable storage.
+    pub(super) fn is_settling(&self) -> bool {
+        self.synced_offset < self.settle_to
+    }
+
+    fn wants_lazy_sync(&self, now: Now) -> bool {
+        if self.is_settling() && self.settle_to <= self.written_offset && !self.active().is_synced() {
+            return matches!(self.phase, Phase::Ready | Phase::Leaving);
+        }
+        let Durability::PageCache { messages, .. } = self.config.durability else { return false };
         let late = self.lazy_sync_wake().is_some_and(|at| at <= now.mono);
-        if self.unsynced.records < messages && !late {
+        self.phase == Phase::Ready && self.unsynced.records > 0 && (self.unsynced.records >= messages || late)
+    }
+
+    /// Syncs the active segment when there is a reason to. Rolled segments are synced when they are cut to length.
+    pub(super) fn pump_lazy_sync(&mut self, now: Now, out: &mut LogOut) {
+        if self.unsynced.in_flight || !self.wants_lazy_sync(now) {
             return;
         }
         let active = self.active();
@@ -52,12 +75,18 @@ impl PartitionLog {
         &mut self,
         (segment, position, offset): (i64, u64, i64),
         error: Option<DiskError>,
+        out: &mut LogOut,
         events: &mut Vec<LogEvent>,
     ) {
         self.unsynced.in_flight = false;
         self.unpin(segment);
         match error {
-            None => self.synced(segment, position, offset),
+            None => {
+                self.synced(segment, position, offset);
+                if self.checkpoints.is_asked() {
+                    self.checkpoint_soon(out);
+                }
+            }
             Some(error) => self.fail(format!("syncing the log failed: {}", error.detail), events),
         }
     }
@@ -75,9 +104,14 @@ impl PartitionLog {
     pub(super) fn synced(&mut self, base: i64, position: u64, offset: i64) {
         let segment = self.segment_mut(base);
         segment.synced = segment.synced.max(position);
-        let earlier = self.finishing.range(..base);
-        let whole = earlier.filter_map(|base| self.segments.get(base)).all(|s| s.synced == s.size);
-        if whole {
+        let whole = |bases: &mut dyn Iterator<Item = &i64>| {
+            bases.filter_map(|base| self.segments.get(base)).all(|segment| segment.synced == segment.size)
+        };
+        let active = self.active();
+        if whole(&mut self.finishing.range(..active.base)) && active.is_synced() {
+            // The last of those before the active one may have been synced after it.
+            self.synced_offset = self.written_offset;
+        } else if whole(&mut self.finishing.range(..base)) {
             self.synced_offset = self.synced_offset.max(offset);
         }
     }

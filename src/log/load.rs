@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::base::ids::Uuid;
 use crate::base::time::Now;
 use crate::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
@@ -70,6 +72,8 @@ pub(super) struct Loader {
     pub truncating: bool,
     pub stage: Stage,
     pub todo: VecDeque<DiskOp>,
+    /// The next of them found no room and is to be tried again.
+    pub again: bool,
     /// Base offset → bytes, of the `.log` files.
     pub logs: BTreeMap<i64, u64>,
     /// The other files of segments: offset and kind → bytes.
@@ -102,6 +106,7 @@ impl Loader {
             truncating: false,
             stage: Stage::List,
             todo: VecDeque::new(),
+            again: false,
             logs: BTreeMap::new(),
             others: BTreeMap::new(),
             swaps: BTreeMap::new(),
@@ -209,6 +214,10 @@ impl PartitionLog {
     pub(super) fn load_answer(&mut self, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         let Some(mut loader) = self.loader.take() else { return };
         let done = self.load_step(&mut loader, result, now, out);
+        if loader.again {
+            self.set_no_space(events);
+            self.retry_soon(now.mono);
+        }
         self.after_step(loader, done, now, out, events);
     }
 
@@ -240,6 +249,12 @@ impl PartitionLog {
                     (Ok(_), _) => {}
                     (Err(error), Some(step)) if is_harmless(step, &error) => {
                         loader.note(format!("{}: {}", describe(step), error.detail));
+                    }
+                    (Err(error), Some(step)) if error.kind == DiskErrorKind::NoSpace => {
+                        // Nothing is wrong with the log: the start waits for room.
+                        loader.todo.push_front(step.clone());
+                        loader.again = true;
+                        return Ok(());
                     }
                     (Err(error), step) => return Err(describe_failure(step.as_ref(), &error)),
                 }
@@ -401,10 +416,7 @@ impl PartitionLog {
         now: Now,
         out: &mut LogOut,
     ) -> Result<(), String> {
-        let text = match result {
-            Ok(DiskOutput::Data(bytes)) => String::from_utf8(bytes.to_vec()).ok(),
-            other => return Err(problem("reading partition.metadata", other)),
-        };
+        let text = String::from_utf8(data_of("reading partition.metadata", result)?.to_vec()).ok();
         let found = text.as_deref().map(checkpoint::decode_partition_metadata);
         match found {
             Some(Ok(id)) if id == self.topic_id => {}
@@ -430,12 +442,10 @@ impl PartitionLog {
     }
 
     fn epochs_read(&mut self, loader: &mut Loader, result: DiskResult) {
-        let text = match result {
-            Ok(DiskOutput::Data(bytes)) => String::from_utf8(bytes.to_vec()).ok(),
-            _ => None,
-        };
+        let text =
+            data_of("reading it", result).and_then(|data| String::from_utf8(data.to_vec()).map_err(|e| e.to_string()));
         match text.map(|text| EpochCache::decode(&text)) {
-            Some(Ok(epochs)) => loader.known_epochs = Some(epochs),
+            Ok(Ok(epochs)) => loader.known_epochs = Some(epochs),
             _ => loader.note("leader-epoch-checkpoint could not be read and is made again from the batches"),
         }
     }
@@ -462,6 +472,7 @@ fn describe(step: &DiskOp) -> String {
         DiskOp::Remove { path } => format!("removing {path}"),
         DiskOp::Rename { from, .. } => format!("renaming {from}"),
         DiskOp::SetLen { len, .. } => format!("cutting a segment to {len} bytes"),
+        DiskOp::Sync { .. } => "syncing a segment".to_string(),
         _ => "a step".to_string(),
     }
 }
@@ -471,9 +482,17 @@ fn describe_failure(step: Option<&DiskOp>, error: &DiskError) -> String {
 }
 
 /// The words for an answer that is not the one hoped for.
-pub(super) fn problem(what: &str, result: DiskResult) -> String {
+fn problem(what: &str, result: DiskResult) -> String {
     match result {
         Err(error) => format!("{what}: {}", error.detail),
         Ok(_) => format!("{what}: answered with something else"),
+    }
+}
+
+/// The bytes that a read has brought, or the words for what it brought instead.
+pub(super) fn data_of(what: &str, result: DiskResult) -> Result<Bytes, String> {
+    match result {
+        Ok(DiskOutput::Data(data)) => Ok(data),
+        other => Err(problem(what, other)),
     }
 }

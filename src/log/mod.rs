@@ -15,7 +15,8 @@
 //!
 //! A host calls `append` any number of times, then `flush` once at the end of its turn, and `wake` when `next_wake` is
 //! due. Segments before the log start linger until their readers are gone and their delay is over. What is not here:
-//! the high watermark and the last stable offset (the replica decides), compaction.
+//! the high watermark and the last stable offset (the replica decides), compaction. What waits for its caller, a
+//! follower: `append_replicated`, `truncate`, `truncate_fully`, `assign_epoch`, `latest_epoch`; the tests run them.
 
 mod append;
 mod create;
@@ -26,6 +27,7 @@ mod index;
 mod lag;
 mod lazy_index;
 mod lazy_sync;
+mod leave;
 mod load;
 mod names;
 mod ops;
@@ -42,6 +44,7 @@ mod segment;
 mod snapshot_file;
 mod soft_checkpoint;
 mod stop;
+mod swap;
 mod tail_cache;
 mod time_lookup;
 mod truncate;
@@ -63,9 +66,15 @@ mod tests_disk;
 #[cfg(test)]
 mod tests_due;
 #[cfg(test)]
+mod tests_full;
+#[cfg(test)]
 mod tests_journal;
 #[cfg(test)]
+mod tests_leave;
+#[cfg(test)]
 mod tests_random;
+#[cfg(test)]
+mod tests_restart;
 #[cfg(test)]
 mod tests_rig;
 
@@ -102,6 +111,10 @@ enum Phase {
     Ready,
     /// Waiting for operations in flight before the folder is read again, up to this offset.
     Truncating,
+    /// On its way to another core: writing what is left, then closing the files.
+    Leaving,
+    /// Between two cores: plain data.
+    Away,
     /// Writing what is left, then exact lengths and indexes, then closing the files.
     Closing,
     Closed,
@@ -130,6 +143,8 @@ pub struct PartitionLog {
     written_offset: i64,
     /// The segment is to get what it lacks with the next write, which is due.
     write_back_asked: bool,
+    /// Up to here somebody waits for the segments to be on stable storage.
+    settle_to: i64,
     /// The journal may hold bytes of this log.
     was_journaled: bool,
     producers: ProducerStates,
@@ -154,8 +169,10 @@ pub struct PartitionLog {
     unsynced: Unsynced,
     /// The disk is full: appends are refused until a write gets through.
     no_space: bool,
-    /// No more zero-fills until there is room again.
+    /// No more room is asked for ahead until there is some again.
     fill_stopped: bool,
+    /// Behind what was written without a sync and without the journal having it: page-cache mode.
+    unjournaled_end: i64,
     /// A retention run that waits for a time index: the time it was asked for, and the high watermark.
     retaining: Option<(WallMs, i64)>,
     loader: Option<Box<Loader>>,
@@ -196,6 +213,7 @@ impl PartitionLog {
             synced_offset: 0,
             written_offset: 0,
             write_back_asked: false,
+            settle_to: 0,
             was_journaled: false,
             producers: ProducerStates::new(),
             epochs: EpochCache::default(),
@@ -214,6 +232,7 @@ impl PartitionLog {
             unsynced: Unsynced::default(),
             no_space: false,
             fill_stopped: false,
+            unjournaled_end: 0,
             retaining: None,
             loader: None,
             stopping: stop::Stopping::default(),
@@ -302,6 +321,7 @@ impl PartitionLog {
     }
 
     /// Segments from the log start on.
+    #[cfg(test)]
     pub fn segment_count(&self) -> usize {
         self.segments.values().filter(|segment| segment.is_live()).count()
     }
@@ -352,7 +372,12 @@ impl PartitionLog {
 
     /// Asks to be woken soon for something that lacked a file slot or disk space.
     fn retry_soon(&mut self, now: Mono) {
-        let at = now.plus_ms(SPACE_RETRY_MS);
+        self.retry_by(now.plus_ms(SPACE_RETRY_MS));
+    }
+
+    /// The same, for something that is not to be tried again before `at`: the wake that was asked for may have come for
+    /// something else, a moment earlier.
+    fn retry_by(&mut self, at: Mono) {
         self.retry_at = types::sooner(self.retry_at, Some(at));
     }
 }

@@ -24,13 +24,14 @@ pub(super) enum Op {
     },
     Write,
     RoundSync,
-    /// The sync of page-cache mode.
+    /// A sync that no append waits for.
     LazySync {
         segment: i64,
         position: u64,
         offset: i64,
     },
-    ZeroFill {
+    /// Room ahead: zeros, or space reserved.
+    Fill {
         segment: i64,
         to: u64,
     },

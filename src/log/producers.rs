@@ -7,6 +7,9 @@
 //! [`record_marker`](ProducerStates::record_marker)) after every append, also those of followers, coordinators and
 //! recovery, which are never checked. The state is then a pure function of the log since the last snapshot.
 //!
+//! Nothing writes transactions yet: the checks of markers and the last stable offset wait for their coordinator, while
+//! what they rest on is kept for every batch, so that folders of other brokers are read right.
+//!
 //! Invariant: a producer has an open transaction exactly when its first offset is a key of `open`.
 
 use std::collections::BTreeMap;
@@ -335,11 +338,6 @@ impl ProducerStates {
         let open = self.open.keys().next();
         let unreplicated = self.unreplicated.keys().next();
         open.into_iter().chain(unreplicated).min().copied()
-    }
-
-    /// First offset of the oldest open transaction.
-    pub fn first_open_offset(&self) -> Option<i64> {
-        self.open.keys().next().copied()
     }
 
     /// The last stable offset under this high watermark; call

@@ -7,7 +7,7 @@ use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 
 use super::epochs::UNDEFINED_EPOCH;
 use super::ops::Op;
-use super::round::SPACE_RETRY_MS;
+use super::round::{Reach, SPACE_RETRY_MS};
 use super::types::{LogEvent, LogOut, LogTag, sooner};
 use super::{PartitionLog, Phase, names};
 
@@ -34,7 +34,7 @@ impl PartitionLog {
             Op::Delete => self.delete_answer(result, events),
             // After a failure, and while what is in memory is about to be thrown away, only files are kept track of.
             _ if matches!(self.phase, Phase::Offline | Phase::Deleting | Phase::Truncating) => {
-                self.settle(op, result, events);
+                self.write_off(op, result, events);
             }
             _ => self.dispatch(op, result, now, out, events),
         }
@@ -47,9 +47,9 @@ impl PartitionLog {
             Op::Load => self.load_answer(result, now, out, events),
             Op::Write | Op::RoundSync => self.round_answer(result.err(), now, out, events),
             Op::LazySync { segment, position, offset } => {
-                self.lazy_sync_answer((segment, position, offset), result.err(), events);
+                self.lazy_sync_answer((segment, position, offset), result.err(), out, events);
             }
-            Op::ZeroFill { segment, to } => self.fill_answer(segment, to, result.err(), events),
+            Op::Fill { segment, to } => self.fill_answer(segment, to, result.err(), events),
             Op::Finish { segment } => self.finish_answer(segment, result, now, out, events),
             Op::Checkpoint => self.checkpoint_answer(result, now, out, events),
             Op::Epochs => self.epochs_answer(result, now, events),
@@ -72,8 +72,8 @@ impl PartitionLog {
     }
 
     /// Book-keeping for an answer that nobody waits for any more.
-    fn settle(&mut self, op: Op, result: DiskResult, events: &mut Vec<LogEvent>) {
-        if let Op::ZeroFill { segment, .. } = op
+    fn write_off(&mut self, op: Op, result: DiskResult, events: &mut Vec<LogEvent>) {
+        if let Op::Fill { segment, .. } = op
             && let Some(segment) = self.segments.get_mut(&segment)
         {
             segment.filling = None;
@@ -94,7 +94,7 @@ impl PartitionLog {
     pub fn flush(&mut self, now: Now, out: &mut LogOut) {
         self.clock = now;
         if self.phase == Phase::Ready {
-            self.pump_writes(now, out);
+            self.pump_writes(Reach::End, now, out);
         }
     }
 
@@ -111,7 +111,7 @@ impl PartitionLog {
     /// Bytes of appends in the disk's hands; 0 as well when they stay there until something outside changes.
     pub fn writing_bytes(&self) -> u64 {
         match self.phase {
-            Phase::Ready | Phase::Closing => self.round_bytes(),
+            Phase::Ready | Phase::Leaving | Phase::Closing => self.round_bytes(),
             _ => 0,
         }
     }
@@ -122,7 +122,8 @@ impl PartitionLog {
             return Some(self.clock.mono);
         }
         // Only what the phase will act upon: a time that stays due would wake the log for ever.
-        let (serves, writes) = (self.phase == Phase::Ready, matches!(self.phase, Phase::Ready | Phase::Closing));
+        let serves = self.phase == Phase::Ready;
+        let writes = matches!(self.phase, Phase::Ready | Phase::Leaving | Phase::Closing);
         let times = [
             self.retry_at,
             self.round_wake().filter(|_| writes),
@@ -146,9 +147,10 @@ impl PartitionLog {
             Phase::Ready | Phase::Closing => {
                 self.epochs_are_written(now, out);
                 let behind = self.writer.pending_bytes == 0 && !self.writer.queue.is_empty();
-                let waits = self.config.writes_wait_for_flush && !self.write_back_asked && !behind;
-                if self.phase == Phase::Closing || !waits {
-                    self.pump_writes(now, out);
+                if self.phase == Phase::Closing || !self.config.writes_wait_for_flush || behind {
+                    self.pump_writes(Reach::End, now, out);
+                } else if self.write_back_asked {
+                    self.pump_write_back(now, out);
                 } else {
                     self.retry_round(now, out);
                 }
@@ -163,9 +165,10 @@ impl PartitionLog {
                 self.pump_close(now, out, events);
             }
             Phase::Truncating => self.pump_truncate(now, out, events),
+            Phase::Leaving => self.pump_leave(now, out, events),
             Phase::Deleting => self.pump_delete(out, events),
             Phase::Offline => self.pump_offline(out, events),
-            Phase::Closed | Phase::Deleted => {}
+            Phase::Away | Phase::Closed | Phase::Deleted => {}
         }
     }
 

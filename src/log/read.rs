@@ -83,6 +83,12 @@ pub(super) enum Verdict {
     },
 }
 
+impl Jobs {
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
 impl PartitionLog {
     /// Reads whole batches, beginning with the one that holds `from`, below `upper` (clamped to what is durable), up to
     /// `max_bytes`; with `at_least_one` the first batch comes even when it is larger.

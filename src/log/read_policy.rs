@@ -9,8 +9,8 @@
 //! Both ways of reading a rolled segment were measured (tuning/budget.md): through the page cache every byte is copied
 //! once more and the kernel's own read-ahead asks for no more than ours does.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::types::Durability;
 
@@ -53,44 +53,45 @@ impl Habit {
     }
 }
 
-/// Memory of one core for what is read ahead, shared by all of its logs.
+/// Memory of one core for what is read ahead, shared by all of its logs. Only that core counts in it; the count is
+/// atomic because a log that may move to another core must not hold anything that could not.
 #[derive(Clone, Debug)]
 pub struct AheadRoom {
     bytes_max: u64,
-    used: Rc<Cell<u64>>,
+    used: Arc<AtomicU64>,
 }
 
 /// A part of the room; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct AheadLease {
     bytes: u64,
-    used: Rc<Cell<u64>>,
+    used: Arc<AtomicU64>,
 }
 
 impl AheadRoom {
     pub fn new(bytes_max: u64) -> AheadRoom {
-        AheadRoom { bytes_max, used: Rc::new(Cell::new(0)) }
+        AheadRoom { bytes_max, used: Arc::default() }
     }
 
     /// All of `bytes`, or nothing: half of what a reader wants next saves it no wait.
     pub(super) fn lease(&self, bytes: u64) -> Option<AheadLease> {
-        let used = self.used.get() + bytes;
+        let used = self.used.load(Relaxed) + bytes;
         if used > self.bytes_max {
             return None;
         }
-        self.used.set(used);
+        self.used.store(used, Relaxed);
         Some(AheadLease { bytes, used: self.used.clone() })
     }
 
     /// Bytes in use.
     pub fn used(&self) -> u64 {
-        self.used.get()
+        self.used.load(Relaxed)
     }
 }
 
 impl Drop for AheadLease {
     fn drop(&mut self) {
-        self.used.set(self.used.get() - self.bytes);
+        self.used.fetch_sub(self.bytes, Relaxed);
     }
 }
 

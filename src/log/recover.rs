@@ -4,20 +4,20 @@
 //! spot (exact length, indexes, the snapshot at the next one's base), so that a crash during a long recovery does not
 //! begin again from the start, and so that memory holds the indexes of one segment. The first segment that does not end
 //! well is the last: what follows it is removed, newest first, then its own tail is cut, so that stale bytes can never
-//! be taken for batches.
+//! be taken for batches. Unless it lies below the snapshot as a whole: then it is rotten, not torn, and stays as it is.
 
 use bytes::Bytes;
 
 use crate::base::limits::BLOCK;
 use crate::base::time::Now;
-use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
+use crate::port::disk::{DiskOp, DiskResult};
 
 use super::append::note_producer;
 use super::head::Head;
 use super::index::{OffsetIndex, TimeIndex};
 use super::lazy_index::IndexState;
-use super::load::{After, Loader, Stage, problem};
-use super::names::{self, FileKind, Leftover};
+use super::load::{After, Loader, Stage, data_of};
+use super::names::{self, FileKind};
 use super::ops::Op;
 use super::producers::ProducerStates;
 use super::scan::{Scan, ScanEnd, ScanRules, Step};
@@ -75,11 +75,8 @@ impl PartitionLog {
         now: Now,
         out: &mut LogOut,
     ) -> Result<(), String> {
-        let decoded = match &result {
-            Ok(DiskOutput::Data(bytes)) => ProducerStates::decode_snapshot(bytes).map_err(|error| error.to_string()),
-            other => Err(problem("reading it", other.clone())),
-        };
-        match decoded {
+        let data = data_of("reading it", result);
+        match data.and_then(|data| ProducerStates::decode_snapshot(&data).map_err(|error| error.to_string())) {
             Ok(mut producers) => {
                 producers.expire(now.wall_ms, self.config.producer_expiration_ms);
                 loader.snapshot = Some(offset);
@@ -142,10 +139,13 @@ impl PartitionLog {
     fn scan_segment(&mut self, loader: &mut Loader, base: i64, now: Now, out: &mut LogOut) -> Result<(), String> {
         let len = loader.logs.get(&base).copied().unwrap_or(0);
         let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
-        let direct = self.config.durability == Durability::Stable;
         let segment = match next {
             Some(next) => Segment::found(base, next, len, now.wall_ms, now.mono),
-            None => Segment { durable: len, ..Segment::new(base, direct, now.wall_ms, now.mono) },
+            None => {
+                // Past the page cache: after a failed sync it may hold bytes that the device never got.
+                let last = Segment::new(base, true, now.wall_ms, now.mono);
+                Segment { durable: len, name_in_doubt: !loader.hints.clean, ..last }
+            }
         };
         self.segments.insert(base, segment);
         let has = |kind| loader.others.contains_key(&(kind, base));
@@ -175,10 +175,10 @@ impl PartitionLog {
         out: &mut LogOut,
     ) -> Result<(), String> {
         let Some(current) = &mut loader.scan else { return Err("an answer without a scan".to_string()) };
-        let data = match (result, current.wait) {
-            (Ok(DiskOutput::Data(data)), _) => Some(data),
-            (_, Wait::Index | Wait::TimeIndex) => None,
-            (other, _) => return Err(problem(&format!("reading segment {}", current.base), other)),
+        let data = match (data_of(&format!("reading segment {}", current.base), result), current.wait) {
+            (Ok(data), _) => Some(data),
+            (Err(_), Wait::Index | Wait::TimeIndex) => None,
+            (Err(reason), _) => return Err(reason),
         };
         match current.wait {
             Wait::Index => {
@@ -208,20 +208,28 @@ impl PartitionLog {
         let done = match loader.stage {
             Stage::Scan if waits => self.scan_file(&mut loader, now, out),
             Stage::TailFile => self.read_tail(&mut loader, now, out),
+            Stage::Todo(after) if loader.again && self.retry_at.is_none() => {
+                loader.again = false;
+                self.run_todo(&mut loader, after, now, out)
+            }
             _ => Ok(()),
         };
         self.after_step(loader, done, now, out, events);
     }
 
-    fn scan_file(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
+    pub(super) fn scan_file(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
         let Some(current) = &mut loader.scan else { return Ok(()) };
         if self.ensure_open(current.base, now, out).is_none() {
             return Ok(());
         }
+        let next_base = loader.logs.range(current.base + 1..).next().map(|(&next, _)| next).filter(|_| !current.swap);
         let rules = ScanRules {
             gaps_allowed: self.config.gaps_allowed || current.swap,
             known_epochs: loader.known_epochs.clone(),
             limit: loader.limit,
+            // The snapshot at a base is written when everything below is on stable storage.
+            whole: next_base.is_some_and(|next| loader.others.contains_key(&(FileKind::Snapshot, next))),
+            next_base,
         };
         let segment = self.segments.get_mut(&current.base).ok_or("the segment being scanned is gone")?;
         let file_len = segment.filled;
@@ -310,19 +318,24 @@ impl PartitionLog {
             current.end = Some(end.clone());
             return self.swap_scanned(loader, end, now, out);
         }
+        let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
+        if let (Some(next), Some(reason), Some(snapshot)) = (next, &end.reason, loader.snapshot)
+            && snapshot >= next
+            && loader.known_epochs.is_some()
+        {
+            loader
+                .note(format!("segment {base} {reason}: left as it is, for it lies below the snapshot at {snapshot}"));
+            return self.leave_damaged(loader, next, end.position + end.torn, now, out);
+        }
         let segment = self.segment_mut(base);
         let file_len = segment.filled;
         (segment.durable, segment.synced, segment.end) = (end.position, end.position, end.next_offset);
         segment.written = end.position;
         loader.report.padding_bytes += end.padding;
-        let next = loader.logs.range(base + 1..).next().map(|(&next, _)| next);
         let well = end.reason.is_none() && !end.at_limit;
-        let gaps_allowed = self.config.gaps_allowed;
         let mut end = end;
         match next {
-            Some(next) if well && (next == end.next_offset || (next > end.next_offset && gaps_allowed)) => {
-                self.finish_scanned(loader, next, file_len, now, out)
-            }
+            Some(next) if well && end.meets_next => self.finish_scanned(loader, next, file_len, now, out),
             Some(next) if well => {
                 // In page-cache mode a power cut may keep what was written later and lose what was written before.
                 end.reason = Some(format!("at its end: the next segment begins at {next}, not {}", end.next_offset));
@@ -330,6 +343,24 @@ impl PartitionLog {
             }
             _ => self.log_scanned(loader, end, file_len, now, out),
         }
+    }
+
+    /// A snapshot is written when everything below it is on stable storage, so this is bit rot and no torn write: to
+    /// cut here would take good batches behind it. The segment ends at `len` and keeps its file as it is; a reader
+    /// meets the damage as in any older segment, which no start looks at.
+    fn leave_damaged(
+        &mut self,
+        loader: &mut Loader,
+        next: i64,
+        len: u64,
+        now: Now,
+        out: &mut LogOut,
+    ) -> Result<(), String> {
+        let base = loader.scan.as_ref().map_or(0, |scan| scan.base);
+        let segment = self.segment_mut(base);
+        let file = segment.file;
+        *segment = Segment { file, direct: segment.direct, ..Segment::found(base, next, len, now.wall_ms, now.mono) };
+        self.run_todo(loader, After::NextSegment, now, out)
     }
 
     /// Makes a rolled segment final before the next one is scanned.
@@ -345,12 +376,8 @@ impl PartitionLog {
         let segment = self.segment_mut(base);
         segment.end = next;
         segment.close_time_index();
-        if let Some(file) = segment.open_file()
-            && file_len != segment.size
-        {
-            loader.todo.push_back(DiskOp::SetLen { file, len: segment.size });
-        }
-        segment.filled = segment.size;
+        self.settle_scanned(loader, base, file_len);
+        let segment = self.segment_mut(base);
         if let IndexState::Resident(indexes) = &mut segment.indexes {
             let files = [(FileKind::Index, indexes.offset.freeze()), (FileKind::TimeIndex, indexes.time.freeze())];
             for (kind, data) in files {
@@ -409,23 +436,31 @@ impl PartitionLog {
             loader.remove_segment(&dir, later);
         }
         loader.remove_snapshots_above(&dir, log_end);
-        let segment = self.segment_mut(base);
-        if file_len != segment.size
-            && let Some(file) = segment.open_file()
-        {
-            loader.todo.push_back(DiskOp::SetLen { file, len: segment.size });
-        }
-        segment.filled = segment.size;
+        self.settle_scanned(loader, base, file_len);
         self.end_offset = log_end;
         self.run_todo(loader, After::Cut, now, out)
+    }
+
+    /// Puts down that a scanned segment gets its exact length and is synced. What a scan has read may lie in the page
+    /// cache only (the process died, the power did not go): before anything says that it is durable, it must be.
+    fn settle_scanned(&mut self, loader: &mut Loader, base: i64, file_len: u64) {
+        let segment = self.segment_mut(base);
+        let len = segment.size;
+        segment.filled = len;
+        let Some(file) = segment.open_file() else { return };
+        if file_len != len {
+            loader.todo.push_back(DiskOp::SetLen { file, len });
+        } else if !loader.hints.clean {
+            loader.todo.push_back(DiskOp::Sync { file });
+        }
     }
 
     /// The last segment becomes the active one: its file open for writing, its first and last blocks known.
     pub(super) fn read_tail(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
         let base = loader.scan.as_ref().map_or(0, |scan| scan.base);
         let direct = self.config.durability == Durability::Stable;
-        if self.segment_mut(base).rolled {
-            // It was not the last one before: it is open through the page cache.
+        if self.segment_mut(base).rolled || self.segment_mut(base).direct != direct {
+            // It was not the last one before, or is open past the page cache for the scan.
             self.close_file(base, out);
             let segment = self.segment_mut(base);
             (segment.rolled, segment.direct) = (false, direct);
@@ -455,10 +490,7 @@ impl PartitionLog {
         now: Now,
         out: &mut LogOut,
     ) -> Result<(), String> {
-        let data = match result {
-            Ok(DiskOutput::Data(data)) => data,
-            other => return Err(problem("reading the first block", other)),
-        };
+        let data = data_of("reading the first block", result)?;
         // Below the recovery point nothing is judged: an unreadable head only leaves the age of the segment unknown.
         let head = match Head::find(&data, u64::MAX) {
             super::head::Found::Batch(head) => head.max_timestamp,
@@ -469,10 +501,7 @@ impl PartitionLog {
     }
 
     pub(super) fn last_block_read(&mut self, loader: &mut Loader, result: DiskResult) -> Result<(), String> {
-        let data = match result {
-            Ok(DiskOutput::Data(data)) => data,
-            other => return Err(problem("reading the last block", other)),
-        };
+        let data = data_of("reading the last block", result)?;
         let size = self.active().size;
         let carry = data.get(..(size - block_floor(size)) as usize);
         let carry = carry.ok_or("the last block is shorter than it was a moment ago")?;
@@ -495,60 +524,23 @@ impl PartitionLog {
         self.epochs.truncate_from_end(end.max(self.start_offset));
         self.epochs_file.dirty |= loader.known_epochs.as_ref() != Some(&self.epochs);
         self.report = Some(super::RecoveryReport { log_start: self.start_offset, log_end: end, ..loader.report });
+        self.space_seems_back(events);
         events.push(if loader.truncating { LogEvent::Truncated(end) } else { LogEvent::Ready });
         self.doom_below_start();
         self.pump(now, out, events);
     }
-
-    /// Looks at the next result of a compaction that was to take the place of its originals.
-    pub(super) fn next_swap(&mut self, loader: &mut Loader, now: Now, out: &mut LogOut) -> Result<(), String> {
-        let Some((base, len)) = loader.swaps.pop_first() else { return self.folder_is_tidy(loader, now, out) };
-        self.drop_scanned(out);
-        let segment = Segment { swap: true, ..Segment::found(base, base, len, now.wall_ms, now.mono) };
-        self.segments.insert(base, segment);
-        let (index, time_index, scan, end) = (None, None, None, None);
-        let wait = Wait::File;
-        loader.scan = Some(Box::new(SegmentScan { base, swap: true, wait, index, time_index, scan, end }));
-        loader.stage = Stage::Scan;
-        self.scan_file(loader, now, out)
-    }
-
-    /// A swap file is whole when it was renamed, so it wins over the segments it was made from: they go, newest first,
-    /// and it takes its name last. One that is not whole loses to its originals.
-    fn swap_scanned(&mut self, loader: &mut Loader, end: ScanEnd, now: Now, out: &mut LogOut) -> Result<(), String> {
-        let base = loader.scan.take().map_or(0, |scan| scan.base);
-        let dir = self.dir.clone();
-        self.drop_scanned(out);
-        let swap = |kind| names::leftover_path(&dir, kind, base, Leftover::Swap);
-        let whole = end.reason.is_none() && end.padding == 0;
-        if !whole && loader.logs.contains_key(&base) {
-            loader.note(format!("the compacted segment {base} was not whole; its originals stay"));
-            for kind in [FileKind::Index, FileKind::TimeIndex, FileKind::TxnIndex, FileKind::Log] {
-                loader.todo.push_back(DiskOp::Remove { path: swap(kind) });
-            }
-            return self.run_todo(loader, After::List, now, out);
-        }
-        loader.note(format!("the compacted segment {base} took the place of its originals"));
-        let replaced: Vec<i64> = match whole {
-            true => loader.logs.range(base + 1..end.next_offset.max(base + 1)).rev().map(|(&at, _)| at).collect(),
-            false => Vec::new(),
-        };
-        for original in replaced {
-            loader.remove_segment(&dir, original);
-        }
-        // The offset and time indexes are made again when they are needed.
-        for kind in [FileKind::Index, FileKind::TimeIndex] {
-            loader.todo.push_back(DiskOp::Remove { path: self.path(kind, base) });
-            loader.todo.push_back(DiskOp::Remove { path: swap(kind) });
-        }
-        for kind in [FileKind::TxnIndex, FileKind::Log] {
-            loader.todo.push_back(DiskOp::Rename { from: swap(kind), to: self.path(kind, base) });
-        }
-        self.run_todo(loader, After::List, now, out)
-    }
 }
 
 impl SegmentScan {
+    /// A swap file is scanned from its start.
+    pub fn of_swap(base: i64) -> SegmentScan {
+        SegmentScan { base, swap: true, wait: Wait::File, index: None, time_index: None, scan: None, end: None }
+    }
+
+    pub fn base(&self) -> i64 {
+        self.base
+    }
+
     /// The indexes below `upto`, when both files can be true, and the entry to begin at: (position, last offset).
     fn usable_indexes(&self, upto: i64, file_len: u64) -> Option<(Indexes, (u64, i64))> {
         let mut offset = OffsetIndex::decode(self.index.clone()?, file_len)?;

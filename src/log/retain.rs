@@ -11,6 +11,7 @@ use crate::port::disk::{DiskErrorKind, DiskOp, DiskResult};
 use super::lazy_index::IndexState;
 use super::names::{FileKind, Leftover, leftover_path};
 use super::ops::Op;
+use super::round::SPACE_RETRY_MS;
 use super::segment::{Doom, FileState, Segment};
 use super::types::{DeleteError, LogEvent, LogOut, sooner};
 use super::{PartitionLog, Phase};
@@ -121,6 +122,7 @@ impl PartitionLog {
 
     fn move_start(&mut self, start: i64) {
         self.start_offset = start;
+        self.producers.remove_below(start);
         if self.epochs.truncate_from_start(start) {
             self.epochs_file.dirty = true;
         }
@@ -157,17 +159,20 @@ impl PartitionLog {
             self.doom_step(base, now, out);
             // Oldest first: after a crash there must be no hole between the segments that are left.
             let stage = self.segments.get(&base).and_then(|segment| segment.doom);
-            if matches!(stage, Some(Doom::Waiting | Doom::Renaming(_))) {
+            if matches!(stage, Some(Doom::Waiting | Doom::Renaming(_) | Doom::Again { removes: false, .. })) {
                 break;
             }
         }
     }
 
     fn doom_step(&mut self, base: i64, now: Now, out: &mut LogOut) {
-        // The file of an empty active segment is what tells a start after a crash where the log ends: it is there
-        // before the last segment with data goes.
+        // The file of the active segment is what tells a start after a crash where the log ends: it is there before the
+        // last segment before it goes. On a full disk it may be missing although batches wait for it in memory; then
+        // the last one stays until something else makes room.
         let active = self.active();
-        let (active, waits) = (active.base, active.size == 0 && self.segments[&base].doom == Some(Doom::Waiting));
+        let (active, has_file) = (active.base, active.written > 0);
+        let is_last = self.segments.range(base + 1..).next().is_some_and(|(&next, _)| next == active);
+        let waits = is_last && !has_file && self.segments[&base].doom == Some(Doom::Waiting);
         if waits && self.ensure_open(active, now, out).is_none() {
             return;
         }
@@ -191,6 +196,14 @@ impl PartitionLog {
             Some(Doom::Delayed(at)) if at <= now.mono => {
                 segment.doom = Some(Doom::Removing(0));
                 self.remove_doomed(base, 0, out);
+            }
+            Some(Doom::Again { removes, step, at }) if at <= now.mono => {
+                segment.doom = Some(if removes { Doom::Removing(step) } else { Doom::Renaming(step) });
+                if removes {
+                    self.remove_doomed(base, usize::from(step), out);
+                } else {
+                    self.rename_doomed(base, usize::from(step), out);
+                }
             }
             _ => {}
         }
@@ -216,11 +229,13 @@ impl PartitionLog {
         out: &mut LogOut,
         events: &mut Vec<LogEvent>,
     ) {
-        if let Err(error) = result
-            && error.kind != DiskErrorKind::NotFound
-        {
-            self.fail(format!("removing segment {base}: {}", error.detail), events);
-            return;
+        match result {
+            Err(error) if error.kind == DiskErrorKind::NoSpace => return self.doom_again(base, now),
+            Err(error) if error.kind != DiskErrorKind::NotFound => {
+                self.fail(format!("removing segment {base}: {}", error.detail), events);
+                return;
+            }
+            _ => {}
         }
         let delay = self.config.delete_delay_ms;
         let Some(segment) = self.segments.get_mut(&base) else { return };
@@ -245,8 +260,19 @@ impl PartitionLog {
                     self.segments.remove(&base);
                 }
             }
-            Some(Doom::Waiting | Doom::Delayed(_)) | None => {}
+            Some(Doom::Waiting | Doom::Delayed(_) | Doom::Again { .. }) | None => {}
         }
+    }
+
+    /// There was no room for a step of a removal, which is what makes room: it is tried again.
+    fn doom_again(&mut self, base: i64, now: Now) {
+        let at = now.mono.plus_ms(SPACE_RETRY_MS);
+        let Some(segment) = self.segments.get_mut(&base) else { return };
+        segment.doom = match segment.doom {
+            Some(Doom::Renaming(step)) => Some(Doom::Again { removes: false, step, at }),
+            Some(Doom::Removing(step)) => Some(Doom::Again { removes: true, step, at }),
+            other => other,
+        };
     }
 
     /// No recovery begins below the first segment that is left, if there is a snapshot to begin from.
@@ -263,10 +289,10 @@ impl PartitionLog {
         }
     }
 
-    /// When the next doomed segment's delay is over.
+    /// When the next doomed segment's delay is over, or its next attempt due.
     pub(super) fn doom_wake(&self) -> Option<Mono> {
         let delays = self.doomed.iter().filter_map(|base| match self.segments.get(base)?.doom {
-            Some(Doom::Delayed(at)) => Some(at),
+            Some(Doom::Delayed(at) | Doom::Again { at, .. }) => Some(at),
             _ => None,
         });
         delays.fold(None, |a, b| sooner(a, Some(b)))

@@ -1,9 +1,10 @@
 //! Group commit: one round of writes at a time, and everything appended meanwhile goes into the next.
 //!
-//! A round takes all sealed chunks of one segment. One chunk: a single write that syncs. Several: all writes at once,
-//! then one sync. Only when the round is over does the durable offset move, so it never passes a hole. A segment's
-//! round waits for its file to be open, for a zero-fill in its way, and for the leader-epoch file when that has news:
-//! an epoch is on disk before its first batch is, which lets a recovery tell a flipped epoch from a new one.
+//! A round takes all sealed chunks of one segment. One chunk, and nothing before it that waits for a sync: a single
+//! write that syncs. Otherwise all writes at once, then one sync. Behind the journal: no sync. Only when the round is
+//! over does the durable offset move, so it never passes a hole. A segment's round waits for its file to be open, for a
+//! fill in its way, and for the leader-epoch file when that has news: an epoch is on disk before its first batch is,
+//! which lets a recovery tell a flipped epoch from a new one.
 //!
 //! No room on the disk: the round is kept and tried again; nothing of it is acknowledged, appends are refused
 //! meanwhile. Any other failure takes the log offline: a sync that failed once may forget the data and succeed the next
@@ -19,7 +20,7 @@ use super::soft_checkpoint::Capture;
 use super::types::{Durability, LogEvent, LogOut};
 use super::{PartitionLog, Phase};
 
-/// First zero-fill of a segment, bytes; each one after it is twice as large.
+/// First fill of a segment, bytes; each one after it is twice as large.
 const FILL_STEP_FIRST: u64 = 64 << 10;
 /// How long to wait before trying again when the disk is full.
 pub(super) const SPACE_RETRY_MS: u64 = 1000;
@@ -43,6 +44,8 @@ pub(super) struct Round {
     stage: Stage,
     /// Whether it ends with a sync.
     sync: bool,
+    /// Its only write is the sync, too: nothing else in the file waits for one.
+    one_step: bool,
     no_space: bool,
     end_position: u64,
     end_offset: i64,
@@ -58,16 +61,30 @@ impl Round {
         self.behind
     }
 
+    /// What it writes, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.jobs.iter().map(|job| job.data.len() as u64).sum()
+    }
+
     /// Whether what it writes was durable when everything below `offset` was.
     pub fn is_durable_at(&self, offset: i64) -> bool {
         self.end_offset <= offset
     }
 }
 
+/// How far a round goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To the log end.
+    End,
+    /// As far as nobody waits for it, if that is possible: to what is durable.
+    Durable,
+}
+
 impl PartitionLog {
     /// Seals what is open and starts a round, when none is in flight and nothing is in its way.
-    pub(super) fn pump_writes(&mut self, now: Now, out: &mut LogOut) {
-        if !matches!(self.phase, Phase::Ready | Phase::Closing) {
+    pub(super) fn pump_writes(&mut self, reach: Reach, now: Now, out: &mut LogOut) {
+        if !matches!(self.phase, Phase::Ready | Phase::Leaving | Phase::Closing) {
             return;
         }
         if self.writer.round.is_some() {
@@ -76,7 +93,8 @@ impl PartitionLog {
         if self.may_lag() {
             return;
         }
-        let Some(segment) = self.writer.next_segment() else {
+        let behind_is_done = reach == Reach::Durable && self.writer.queue.is_empty() && !self.lags();
+        let Some(segment) = self.writer.next_segment().filter(|_| !behind_is_done) else {
             self.write_back_asked = false;
             return;
         };
@@ -90,7 +108,10 @@ impl PartitionLog {
         }
         // Sealed only now that it is written at once: the chunk after it begins with the same block.
         if self.writer.open_segment() == Some(segment) {
-            self.writer.seal(direct, false, now.mono, &mut self.sealed);
+            match self.cut_at_durable(segment).filter(|_| reach == Reach::Durable) {
+                Some((position, offset)) => self.writer.seal_to(position, offset, now.mono, &mut self.sealed),
+                None => self.writer.seal(direct, false, now.mono, &mut self.sealed),
+            }
             self.take_sealed();
         }
         self.write_back_asked = false;
@@ -110,16 +131,19 @@ impl PartitionLog {
         let Some(last) = jobs.last() else { return };
         let (end_position, end_offset) = (last.end_position, last.end_offset);
         let capture = self.capture_checkpoint(segment, end_position, end_offset);
+        let behind = end_offset <= self.durable_offset;
+        let waited_for = self.config.durability == Durability::Stable && !behind;
+        let sync = capture.is_some() || waited_for || self.is_settling();
         let round = Round {
             segment,
             left: 0,
             stage: Stage::Writing,
-            // What the journal has must be as safe here before the journal lets go of it.
-            sync: capture.is_some() || self.config.durability == Durability::Stable || self.lags(),
+            sync,
+            one_step: sync && jobs.len() == 1 && self.segments[&segment].is_synced(),
             no_space: false,
             end_position,
             end_offset,
-            behind: end_offset <= self.durable_offset,
+            behind,
             capture,
             jobs,
         };
@@ -137,13 +161,12 @@ impl PartitionLog {
             // A segment with writes ahead is not closed.
             unreachable!("a round without an open file");
         };
-        let single = round.jobs.len() == 1;
         round.stage = Stage::Writing;
         round.no_space = false;
         round.left = round.jobs.len();
         for job in &round.jobs {
             let (position, data) = (job.position, job.data.clone());
-            self.ask(Op::Write, DiskOp::Write { file, position, data, sync: single && round.sync }, out);
+            self.ask(Op::Write, DiskOp::Write { file, position, data, sync: round.one_step }, out);
         }
         self.writer.round = Some(round);
     }
@@ -173,7 +196,7 @@ impl PartitionLog {
             self.set_no_space(events);
             return;
         }
-        if round.stage == Stage::Writing && round.sync && round.jobs.len() > 1 {
+        if round.stage == Stage::Writing && round.sync && !round.one_step {
             let segment = round.segment;
             round.stage = Stage::Syncing;
             round.left = 1;
@@ -212,7 +235,12 @@ impl PartitionLog {
             self.synced(round.segment, round.end_position, round.end_offset);
         } else {
             self.unsynced.written(records, now.mono);
+            if !round.behind {
+                self.unjournaled_end = round.end_offset;
+            }
         }
+        // Room ahead is only wished for, and asked for again in small steps.
+        self.fill_stopped &= !self.uses_journal();
         if let Some(capture) = round.capture {
             self.begin_checkpoint(*capture);
         }
@@ -244,13 +272,14 @@ impl PartitionLog {
         }
     }
 
-    /// Asks for zeros ahead of the write position of the active segment, so that later syncs find their extents
-    /// written.
+    /// Asks for room ahead of the write position of the active segment. Without a journal it is filled with zeros, so
+    /// that later syncs find their extents written; what small appends the journal covers need room only.
     pub(super) fn fill_ahead(&mut self, base: i64, out: &mut LogOut) {
-        let step_max = u64::from(self.config.zero_fill_max);
+        let step_max = u64::from(self.config.room_ahead_max);
         let limit = block_ceil(u64::from(self.config.segment_bytes));
         let stable = self.config.durability == Durability::Stable;
-        let stopped = self.fill_stopped || step_max == 0 || !stable;
+        let reserves = self.config.journal;
+        let stopped = self.fill_stopped || step_max == 0 || !stable || self.phase == Phase::Leaving;
         let segment = self.segment_mut(base);
         let Some(file) = segment.open_file() else { return };
         if stopped || !segment.direct || segment.rolled || segment.filling.is_some() {
@@ -258,36 +287,43 @@ impl PartitionLog {
         }
         let step = segment.fill_step.max(FILL_STEP_FIRST).min(step_max);
         let written = block_ceil(segment.size);
-        if segment.filled.saturating_sub(written) >= step / 2 {
+        // Early: it may have to wait for those of other logs.
+        if segment.filled.saturating_sub(written) >= step / 4 * 3 {
             return;
         }
         let from = block_ceil(segment.filled.max(written));
         let to = block_ceil(from + step).min(limit);
-        if from >= to {
+        // What was appended beyond the room makes its own with a direct write; reserving behind it would leave a gap.
+        if from >= to || (reserves && segment.filled < segment.size) {
             return;
         }
         segment.filling = Some((from, to));
         segment.fill_step = (step * 2).min(step_max);
-        self.ask(Op::ZeroFill { segment: base, to }, DiskOp::ZeroFill { file, from, to }, out);
+        let op = match reserves {
+            true => DiskOp::Reserve { file, from, to },
+            false => DiskOp::ZeroFill { file, from, to },
+        };
+        self.ask(Op::Fill { segment: base, to }, op, out);
     }
 
-    /// A zero-fill was answered. A full disk only ends the filling: the writes notice by themselves.
+    /// A fill was answered. A full disk only ends the filling: the writes notice by themselves.
     pub(super) fn fill_answer(&mut self, base: i64, to: u64, error: Option<DiskError>, events: &mut Vec<LogEvent>) {
         let segment = self.segment_mut(base);
         segment.filling = None;
         match error {
             None => segment.filled = segment.filled.max(to),
-            Some(error) if error.kind == DiskErrorKind::NoSpace => self.fill_stopped = true,
-            Some(error) => self.fail(format!("filling the log ahead failed: {}", error.detail), events),
+            Some(error) if error.kind == DiskErrorKind::NoSpace => {
+                segment.fill_step = 0;
+                self.fill_stopped = true;
+            }
+            Some(error) => self.fail(format!("making room ahead failed: {}", error.detail), events),
         }
     }
 
     /// Bytes that the disk is writing or syncing and that somebody waits for; not those that wait for room on it.
     pub(super) fn round_bytes(&self) -> u64 {
         match &self.writer.round {
-            Some(round) if !round.behind && !matches!(round.stage, Stage::Retry(_)) => {
-                round.jobs.iter().map(|job| job.data.len() as u64).sum()
-            }
+            Some(round) if !round.behind && !matches!(round.stage, Stage::Retry(_)) => round.bytes(),
             _ => 0,
         }
     }

@@ -3,7 +3,8 @@
 //! A pure walk over pieces of the file. What the CRC does not cover is judged by its neighbours: offsets and epochs
 //! must not go back; an offset gap, or an epoch that `leader-epoch-checkpoint` does not know at that offset, is a
 //! *suspicion* that the next good batch has to clear (a flipped high bit makes the next one go back). A suspect that
-//! nothing follows is cut. Logs whose gaps are normal (compaction) are not suspected for them.
+//! nothing follows is cut. Behind the last batch of a rolled segment, the base of the next one stands for that batch.
+//! Logs whose gaps are normal (compaction) are not suspected for them.
 //!
 //! Behind the end, zeros are padding or space filled ahead; anything else is a torn write or damage. Both are measured.
 
@@ -16,6 +17,8 @@ use super::segment::{block_ceil, block_floor};
 
 /// Offset, size, CRC and magic: how a record of message format 0 or 1 begins.
 const OLD_HEAD_LEN: usize = 17;
+/// A suspicion that the base of the next segment may clear.
+const AFTER_GAP: &str = "the last batch comes after a gap";
 /// Bytes read at a time.
 const PIECE: u64 = 1 << 20;
 
@@ -49,6 +52,8 @@ pub(super) struct ScanEnd {
     pub torn: u64,
     /// Why the scan ended before the end of the data, if it did.
     pub reason: Option<String>,
+    /// The next segment goes on where this one ends.
+    pub meets_next: bool,
     /// It was told to stop here.
     pub at_limit: bool,
     /// What lies there is a good batch of a format before v2: not to be cut.
@@ -64,6 +69,19 @@ pub(super) struct ScanRules {
     pub known_epochs: Option<EpochCache>,
     /// Stop before the first batch that reaches this offset.
     pub limit: Option<i64>,
+    /// The base of the next segment, for a rolled one.
+    pub next_base: Option<i64>,
+    /// This segment was whole when the next one was begun: what lies between its last batch and `next_base` is a gap
+    /// that compaction has made.
+    pub whole: bool,
+}
+
+impl ScanRules {
+    /// Whether a segment whose batches end at `end` meets the next one.
+    pub fn meets_next(&self, end: i64) -> bool {
+        let gaps = self.gaps_allowed || self.whole;
+        self.next_base.is_some_and(|next| next == end || gaps && next > end)
+    }
 }
 
 /// A good batch and where it lies.
@@ -273,9 +291,6 @@ impl Scan {
 
     /// Why a good batch is not believed before the next one confirms it.
     fn suspicion(&self, head: &Head) -> Option<&'static str> {
-        if self.first_last.is_none() && head.base_offset > self.next_offset && !self.rules.gaps_allowed {
-            return Some("the last batch comes after a gap");
-        }
         // Below its first entry the record says nothing: it was cut to a log start that the host did not keep yet,
         // perhaps the log end, and then nothing of it is left.
         let silent = self
@@ -284,7 +299,11 @@ impl Scan {
             .as_ref()
             .is_none_or(|epochs| epochs.earliest().is_none_or(|first| head.base_offset < first.start_offset));
         let news = !silent && head.leader_epoch > self.known_epoch(head.base_offset);
-        news.then_some("the last batch has a leader epoch that is not on record")
+        if news {
+            return Some("the last batch has a leader epoch that is not on record");
+        }
+        let gap = self.first_last.is_none() && head.base_offset > self.next_offset && !self.rules.gaps_allowed;
+        gap.then_some(AFTER_GAP)
     }
 
     fn known_epoch(&self, offset: i64) -> i32 {
@@ -311,10 +330,15 @@ impl Scan {
     fn stop(&mut self, reason: Option<&'static str>) {
         let (mut position, mut next_offset, mut reason) = (self.at, self.next_offset, reason);
         if let Some(suspect) = self.suspect.take() {
-            (position, next_offset, reason) = (suspect.batch.position, suspect.end_offset, Some(suspect.reason));
+            if reason.is_none() && suspect.reason == AFTER_GAP && self.rules.meets_next(next_offset) {
+                self.good.push_back(suspect.batch);
+            } else {
+                (position, next_offset, reason) = (suspect.batch.position, suspect.end_offset, Some(suspect.reason));
+            }
         }
         let reason = reason.map(|reason| format!("at position {position}: {reason}"));
-        let end = ScanEnd { position, next_offset, reason, ..ScanEnd::default() };
+        let meets_next = self.rules.meets_next(next_offset);
+        let end = ScanEnd { position, next_offset, reason, meets_next, ..ScanEnd::default() };
         self.measure = Some(Measure { end, at: position });
     }
 

@@ -11,7 +11,8 @@
 //! there a seal writes the new bytes only.
 //!
 //! Chunks follow the traffic: one block for a log that gets a batch now and then, up to [`CHUNK_BYTES_MAX`] for a busy
-//! one.
+//! one. Beside a journal a chunk grows instead of being split, so that the segment gets few, large writes, and it is
+//! cut where the journal's part of it ends: what was appended since goes to the journal first, too.
 
 use std::collections::VecDeque;
 
@@ -29,8 +30,8 @@ use super::types::ReadData;
 
 /// The largest chunk, unless a single batch is larger.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// A chunk whose bytes the journal has may grow to this before it is written: the segment gets few, large writes.
-const LAGGING_CHUNK_MAX: usize = 64 << 10;
+/// A chunk of a log that uses a journal may grow to this before it is split.
+const GROWN_CHUNK_MAX: usize = 512 << 10;
 
 /// Frozen bytes and their place in a segment file.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ impl OpenChunk {
 
     /// Goes on in a chunk for `needed` bytes, at least twice as large.
     fn grow(&mut self, needed: usize) {
-        let mut larger = Chunk::with_capacity(needed.max(2 * self.chunk.capacity()).min(LAGGING_CHUNK_MAX));
+        let mut larger = Chunk::with_capacity(needed.max(2 * self.chunk.capacity()).min(GROWN_CHUNK_MAX));
         larger.fill(self.chunk.as_slice());
         self.chunk = larger;
     }
@@ -104,8 +105,8 @@ pub(super) struct Place {
     pub offset: i64,
     /// Whole blocks only.
     pub direct: bool,
-    /// The open chunk has bytes that only the journal has besides.
-    pub lags: bool,
+    /// The open chunk grows rather than being split.
+    pub grows: bool,
     pub now: Mono,
 }
 
@@ -147,7 +148,7 @@ impl Writer {
     pub fn put(&mut self, batch: &[u8], place: Place, cached: &mut Vec<CachedChunk>) -> &mut [u8] {
         if let Some(open) = self.open.as_mut().filter(|open| open.chunk.room() < batch.len()) {
             let needed = open.chunk.len() + batch.len();
-            if place.lags && needed <= LAGGING_CHUNK_MAX {
+            if place.grows && needed <= GROWN_CHUNK_MAX {
                 open.grow(needed);
             } else {
                 self.split(place, batch.len(), cached);
@@ -220,9 +221,7 @@ impl Writer {
             let carried = (end - block_floor(end)) as usize;
             self.carry.extend_from_slice(&open.chunk.as_slice()[used - carried..]);
         }
-        if used * 4 <= self.chunk_bytes {
-            self.chunk_bytes = (self.chunk_bytes / 2).max(BLOCK);
-        }
+        self.note_used(used);
         let (from, to) = if direct { (open.position, block_ceil(end)) } else { (open.start_position, end) };
         if direct {
             open.chunk.pad_to_block();
@@ -234,6 +233,45 @@ impl Writer {
             self.queue.back().is_some_and(|job| job.segment == segment && job.end_offset == end_offset),
             "a sealed chunk is not the last write"
         );
+    }
+
+    /// Seals the open chunk up to `position` within it, where `offset` is the next one. What lies behind goes on in a
+    /// chunk of its own; the block that both have a part of is written with both, and again with the next seal.
+    pub fn seal_to(&mut self, position: u64, offset: i64, now: Mono, cached: &mut Vec<CachedChunk>) {
+        let Some(mut old) = self.open.take() else { return };
+        crate::invariant!(
+            old.start_position < position && position < old.end_position() && offset < old.end_offset,
+            "a chunk is cut outside of it"
+        );
+        let used = (position - old.position) as usize;
+        self.note_used(used);
+        let carry_from = block_floor(position);
+        let behind = &old.chunk.as_slice()[(carry_from - old.position) as usize..];
+        let mut chunk = Chunk::with_capacity(self.chunk_bytes.max(behind.len()));
+        chunk.fill(behind);
+        self.open = Some(OpenChunk {
+            segment: old.segment,
+            position: carry_from,
+            chunk,
+            start_offset: offset,
+            start_position: position,
+            end_offset: old.end_offset,
+        });
+        let to = block_ceil(position);
+        old.chunk.truncate((to - old.position) as usize);
+        old.chunk.pad_to_block();
+        old.end_offset = offset;
+        let from = old.position;
+        self.freeze_to(old, position, from, to, now, cached);
+    }
+
+    /// The next chunk is larger or smaller when `used` bytes of a whole one say so.
+    fn note_used(&mut self, used: usize) {
+        if used * 4 <= self.chunk_bytes {
+            self.chunk_bytes = (self.chunk_bytes / 2).max(BLOCK);
+        } else if used > self.chunk_bytes {
+            self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+        }
     }
 
     fn freeze(&mut self, open: OpenChunk, from: u64, to: u64, now: Mono, cached: &mut Vec<CachedChunk>) {
@@ -262,6 +300,11 @@ impl Writer {
             charge,
             sealed_at: now,
         });
+    }
+
+    /// Whether the open chunk has bytes before `position`, and nothing else waits before it.
+    pub fn opens_before(&self, position: u64) -> bool {
+        self.queue.is_empty() && self.open.as_ref().is_some_and(|open| open.start_position < position)
     }
 
     /// Whether everything of a segment from `durable` on lies in the open chunk, and nothing else waits before it.

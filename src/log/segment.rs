@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   0 ........ written ........ durable ........ size .......... filled ......... file length
-//!   in the file      | only in the    | appended, not | zeros written   | maybe more zeros of a
-//!                    | journal so far | yet durable   | ahead of us     | fill in flight
+//!   in the file      | only in the    | appended, not | room ahead:     | maybe more room of a
+//!                    | journal so far | yet durable   | zeros           | fill in flight
 //! ```
 //! Invariants: synced ≤ written ≤ durable ≤ size ≤ `i32::MAX`; the last segment is the active one and the only one that
 //! grows; a rolled segment never changes again; a segment is closed and removed only while nobody reads it.
 
 use crate::base::limits::BLOCK;
+use crate::base::prng::Prng;
 use crate::base::time::{Mono, WallMs};
 use crate::port::disk::FileId;
 
@@ -40,6 +41,12 @@ pub(super) enum Doom {
     /// Renamed; to be removed at this time.
     Delayed(Mono),
     Removing(u8),
+    /// The disk is full, and even a renaming (or a removal) takes room there: the same step again at this time.
+    Again {
+        removes: bool,
+        step: u8,
+        at: Mono,
+    },
 }
 
 /// The offset and position indexes of a segment, when they are in memory.
@@ -77,7 +84,7 @@ pub(super) struct Segment {
     pub durable: u64,
     /// Bytes that are in the file; behind `durable` by what only the journal has.
     pub written: u64,
-    /// Bytes that are on stable storage; behind `durable` in page-cache mode only.
+    /// Bytes of the file that are on stable storage; what is not, the journal has, unless in page-cache mode.
     pub synced: u64,
     /// `None`: not known before the time index is loaded. Timestamp -1: no batch has one.
     pub max_stamp: Option<MaxStamp>,
@@ -88,23 +95,27 @@ pub(super) struct Segment {
     pub file: FileState,
     /// The file is (to be) opened past the page cache, so writes are whole blocks.
     pub direct: bool,
-    /// The file holds written bytes up to here.
+    /// The file has room up to here: written, filled with zeros or reserved.
     pub filled: u64,
-    /// The range of the zero-fill in flight; no write may touch it.
+    /// The range of the fill in flight; no write may touch it.
     pub filling: Option<(u64, u64)>,
-    /// Bytes of the next zero-fill.
+    /// Bytes of the next fill.
     pub fill_step: u64,
     pub rolled: bool,
     /// Writing what a rolled segment (or every segment of a log that stops) needs besides its batches.
     pub finish: Option<Finish>,
     /// Found as `.log.swap`.
     pub swap: bool,
+    /// A process that died may not have synced the folder: to be opened as if the file were to be made, which does.
+    pub name_in_doubt: bool,
     /// Reads planned or in flight on it.
     pub readers: u32,
     /// Index files in flight that were made again.
     pub rebuild_writes: u8,
     pub doom: Option<Doom>,
     pub used_at: Mono,
+    /// It could not be opened for lack of room or of files, and is not asked for again before this time.
+    pub open_after: Option<Mono>,
 }
 
 /// What makes the next batch open a new segment.
@@ -114,6 +125,8 @@ pub(super) struct RollQuestion {
     pub batch_max_timestamp: i64,
     pub last_offset: i64,
     pub now_ms: WallMs,
+    /// The log's own.
+    pub jitter_seed: u32,
 }
 
 impl Segment {
@@ -138,10 +151,12 @@ impl Segment {
             rolled: false,
             finish: None,
             swap: false,
+            name_in_doubt: false,
             readers: 0,
             rebuild_writes: 0,
             doom: None,
             used_at: now,
+            open_after: None,
         }
     }
 
@@ -212,9 +227,16 @@ impl Segment {
             }
             _ => false,
         };
+        let segment_ms = config.segment_ms.saturating_sub(self.jitter_ms(question.jitter_seed, config));
         let offset_fits = question.last_offset - self.base <= i64::from(i32::MAX);
         self.size > 0
-            && (self.size + question.batch_bytes > limit || waited > config.segment_ms || indexes_full || !offset_fits)
+            && (self.size + question.batch_bytes > limit || waited > segment_ms || indexes_full || !offset_fits)
+    }
+
+    /// What of `segment.jitter.ms` is this segment's: many logs that were begun together do not roll together.
+    fn jitter_ms(&self, seed: u32, config: &LogConfig) -> i64 {
+        let Ok(most @ 1..) = u64::try_from(config.segment_jitter_ms.min(config.segment_ms)) else { return 0 };
+        Prng::new((u64::from(seed) << 32) ^ self.base as u64).below(most) as i64
     }
 
     /// The largest batch a segment may hold.
@@ -230,7 +252,12 @@ impl Segment {
         }
     }
 
-    /// Whether a write of `from..to` would meet the zero-fill in flight.
+    /// Whether everything in the file is on stable storage.
+    pub fn is_synced(&self) -> bool {
+        self.synced == self.written
+    }
+
+    /// Whether a write of `from..to` would meet the fill in flight.
     pub fn meets_fill(&self, from: u64, to: u64) -> bool {
         self.filling.is_some_and(|(start, end)| from < end && start < to)
     }

@@ -52,15 +52,21 @@ impl Checkpoints {
     pub fn is_busy(&self) -> bool {
         !self.steps.is_empty()
     }
+
+    /// The host waits for one.
+    pub fn is_asked(&self) -> bool {
+        self.asked
+    }
 }
 
 impl PartitionLog {
     /// Takes a copy of what a checkpoint at the end of a round needs, when one is due and the round ends the log.
     pub(super) fn capture_checkpoint(&mut self, segment: i64, position: u64, offset: i64) -> Option<Box<Capture>> {
+        let target = self.segments.get(&segment)?;
+        let added = position - target.written;
+        let due = self.checkpoint_is_due(added);
         let target = self.segments.get_mut(&segment)?;
-        let bytes = self.checkpoints.bytes_since + (position - target.written);
-        let due = self.checkpoints.asked || bytes >= u64::from(self.config.recovery_checkpoint_bytes);
-        // A segment before this one that is not final yet may lack its sync (page-cache mode).
+        // A segment before this one that is not final yet may lack its sync.
         if !due
             || !self.finishing.is_empty()
             || self.checkpoints.is_busy()
@@ -78,6 +84,12 @@ impl PartitionLog {
             time_index: indexes.time.copy(),
             snapshot: self.producers.encode_snapshot(),
         }))
+    }
+
+    /// Whether a round that adds so many bytes to a segment should be one that a checkpoint is taken behind.
+    pub(super) fn checkpoint_is_due(&self, added: u64) -> bool {
+        let bytes = self.checkpoints.bytes_since + added;
+        self.checkpoints.asked || bytes >= u64::from(self.config.recovery_checkpoint_bytes)
     }
 
     /// The round of a capture is durable: its files may follow.

@@ -15,6 +15,8 @@ use super::{PartitionLog, Phase};
 pub(super) struct Stopping {
     /// Steps done.
     pub steps: u8,
+    /// The step after those found no room and is to be tried again.
+    pub again: bool,
     /// [`LogEvent::Closed`] is owed.
     pub close_asked: bool,
     closing_files: bool,
@@ -30,13 +32,14 @@ impl PartitionLog {
         self.clock = now;
         let mut events = std::mem::take(&mut self.late_events);
         match self.phase {
-            Phase::Ready => {
+            Phase::Ready | Phase::Leaving => {
                 self.phase = Phase::Closing;
                 self.retaining = None;
                 self.fail_all_jobs(&mut events);
             }
             Phase::Offline => self.stopping.close_asked = true,
-            Phase::Closing | Phase::Closed | Phase::Deleting | Phase::Deleted => {}
+            // One that is between two cores has nothing to close, and nobody who could ask for it.
+            Phase::Away | Phase::Closing | Phase::Closed | Phase::Deleting | Phase::Deleted => {}
             // Nothing was appended; what was begun is begun again at the next start.
             Phase::Creating | Phase::Loading | Phase::Truncating => {
                 self.stopping.close_asked = true;
@@ -113,6 +116,7 @@ impl PartitionLog {
             _ => {}
         }
         self.phase = Phase::Deleting;
+        self.retry_at = None;
         self.loader = None;
         self.retaining = None;
         self.stopping = Stopping::default();
@@ -154,7 +158,12 @@ impl PartitionLog {
         let Err(error) = result else { return };
         if error.kind != DiskErrorKind::NotFound {
             // What cannot be renamed is removed under its own name; what cannot be removed is left for the next start.
-            self.stopping.keeps_name = self.stopping.steps == 1;
+            let renames = self.stopping.steps == 1;
+            self.stopping.keeps_name = renames;
+            if error.kind == DiskErrorKind::NoSpace && renames {
+                // Nothing is wrong with the disk, and the removal makes room.
+                return;
+            }
             events.push(LogEvent::Failed(format!("{}: deleting the log: {}", self.dir, error.detail)));
         }
     }

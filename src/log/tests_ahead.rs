@@ -13,7 +13,7 @@ fn cold(seed: u64) -> Rig {
         rig.settle();
     }
     let hints = LoadHints { clean: false, recovery_point: Some(0), log_start: None };
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.load(hints);
     let cached = rig.log.cached_bytes();
     rig.log.evict(cached);

@@ -32,7 +32,7 @@ fn filled(seed: u64, batches: usize, bytes: usize) -> Rig {
 #[test]
 fn any_flipped_byte_in_the_scanned_region_is_found_and_nothing_from_there_on_is_believed() {
     let mut rig = filled(1, 6, 40);
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     let image = rig.disk.clone();
     let mut end = 0;
     let ends: Vec<usize> = rig
@@ -59,13 +59,13 @@ fn any_flipped_byte_in_the_scanned_region_is_found_and_nothing_from_there_on_is_
 #[test]
 fn padding_is_told_from_a_torn_tail_and_both_are_cut() {
     let mut rig = filled(2, 3, 100);
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     let size: usize = rig.model.iter().map(|expected| expected.bytes.len()).sum();
     rig.load(hints());
     let report = rig.log.take_report().unwrap();
     assert!(report.padding_bytes > 0 && report.torn_bytes == 0 && report.torn_reason.is_none(), "{report}");
     assert_eq!(rig.disk.file(&log_path(0)).unwrap().len(), size);
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.disk.file_mut(&log_path(0)).extend_from_slice(&[0; 700]);
     rig.disk.file_mut(&log_path(0)).extend_from_slice(b"not zero");
     rig.load(hints());
@@ -193,7 +193,7 @@ fn after_a_failed_write_nothing_more_is_called_durable_and_the_log_is_offline_fo
         rig.settle();
         assert_eq!(rig.events.last(), Some(&LogEvent::Closed));
         assert_eq!(rig.disk.open_files(), 0);
-        rig.disk.crash(&mut rig.prng, false);
+        rig.disk.power_cut(&mut rig.prng);
         rig.load(hints());
         rig.adopt_end(durable);
         rig.check_all();
@@ -283,7 +283,7 @@ fn a_clean_start_reads_no_more_than_the_tail() {
 #[test]
 fn a_start_after_a_crash_reads_about_one_checkpoint_distance() {
     let mut rig = filled(10, 400, 500);
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.load(LoadHints { clean: false, recovery_point: None, log_start: None });
     let report = rig.log.take_report().unwrap();
     assert!(report.scanned_bytes <= (24 << 10) + 8192, "{report}");
@@ -308,7 +308,7 @@ fn a_checkpoint_that_the_host_asks_for_spares_a_recovery_what_lies_before_it() {
     assert!(rig.with(|log, _, out, _| log.checkpoint_soon(out)));
     rig.settle();
     assert_eq!(rig.log.recovery_bytes(), 0);
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.load(LoadHints { clean: false, recovery_point: None, log_start: None });
     let report = rig.log.take_report().unwrap();
     assert!(report.scanned_bytes <= 2 * 50_100, "{report}");
@@ -472,7 +472,7 @@ fn a_followers_batches_keep_their_offsets_and_epochs_gaps_included() {
         })
         .collect();
     assert_eq!(stored, copies.concat());
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.load(LoadHints::default());
     assert_eq!((rig.log.end_offset(), rig.log.latest_epoch()), (end, 8));
 }
@@ -537,7 +537,7 @@ fn log_append_time_is_stamped_into_the_copy_with_a_good_checksum() {
     assert_eq!(appended.log_append_time_ms, rig.now.wall_ms);
     rig.flush();
     rig.settle();
-    rig.disk.crash(&mut rig.prng, false);
+    rig.disk.power_cut(&mut rig.prng);
     rig.load(hints());
     assert_eq!(rig.log.end_offset(), 3, "the checksum is right");
     let header = crate::batch::BatchHeader::parse(rig.disk.file(&log_path(0)).unwrap()).unwrap();

@@ -2,7 +2,8 @@
 //! harm each other, fills up, fails on demand, and loses its power.
 //!
 //! At a power cut an unsynced or unfinished write survives, vanishes or is torn at 512-byte sectors; a `Remove` may be
-//! undone until something syncs its folder; everything else is there or not, whole, once it was asked for.
+//! undone until something syncs its folder; everything else is there or not, whole, once it was asked for. When only
+//! the process dies, everything is there, and what was not synced is still not: a later power cut may take it.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub(super) struct TestDisk {
     next_inode: u64,
     /// Bytes that all files together may have.
     pub capacity: Option<u64>,
+    /// There is no room for names: no folder is made, nothing is renamed.
+    pub no_names: bool,
     /// The next so many writes or syncs, minus one, succeed; then one fails for good.
     pub fail_write_in: Option<u32>,
     /// Operations executed, by a short name.
@@ -137,6 +140,7 @@ impl TestDisk {
                 let zeros = Bytes::from(vec![0; (to - from) as usize]);
                 self.write(file, from, zeros, true)
             }
+            DiskOp::Reserve { file, to, .. } => self.reserve(file, to),
             DiskOp::SetLen { file, len } => {
                 let inode = self.open[&file.0].0;
                 self.inodes.get_mut(&inode).unwrap().live.resize(len as usize, 0);
@@ -145,6 +149,17 @@ impl TestDisk {
             }
             other => self.execute_cold(other),
         }
+    }
+
+    /// The length is not on stable storage: a power cut takes it back.
+    fn reserve(&mut self, file: FileId, to: u64) -> DiskResult {
+        let inode = self.open[&file.0].0;
+        let live = self.inodes[&inode].live.len() as u64;
+        if self.used() + to.saturating_sub(live) > self.capacity.unwrap_or(u64::MAX) {
+            return error(DiskErrorKind::NoSpace, "no space left");
+        }
+        self.inodes.get_mut(&inode).unwrap().live.resize(to.max(live) as usize, 0);
+        Ok(DiskOutput::Done)
     }
 
     fn execute_cold(&mut self, op: DiskOp) -> DiskResult {
@@ -164,6 +179,9 @@ impl TestDisk {
                 self.put(&path, data.to_vec());
                 self.sync_folder(&path);
                 Ok(DiskOutput::Done)
+            }
+            DiskOp::MakeDir { .. } | DiskOp::Rename { .. } if self.no_names => {
+                error(DiskErrorKind::NoSpace, "no space left")
             }
             DiskOp::MakeDir { path } => {
                 self.dirs.push(path);
@@ -202,6 +220,9 @@ impl TestDisk {
         if !self.names.contains_key(&path) {
             if !mode.create {
                 return error(DiskErrorKind::NotFound, "no such file");
+            }
+            if self.no_names {
+                return error(DiskErrorKind::NoSpace, "no space left");
             }
             self.put(&path, Vec::new());
             self.sync_folder(&path);
@@ -272,9 +293,44 @@ impl TestDisk {
         self.names.values().map(|inode| self.inodes[inode].live.len() as u64).sum()
     }
 
-    /// The power goes: what is left is what a start will find. With `keep_cache` only the process dies: finished writes
-    /// are all there.
-    pub fn crash(&mut self, prng: &mut Prng, keep_cache: bool) {
+    /// The node goes down, one way or the other.
+    pub fn crash(&mut self, prng: &mut Prng) {
+        if prng.chance(1, 3) { self.process_dies(prng) } else { self.power_cut(prng) }
+    }
+
+    /// Only the process dies: finished writes are all there, on stable storage or not, unfinished ones in part.
+    pub fn process_dies(&mut self, prng: &mut Prng) {
+        for (_, op) in std::mem::take(&mut self.waiting) {
+            match op {
+                DiskOp::Write { file, position, data, .. } => self.write_in_part(file, position, &data, prng),
+                DiskOp::ZeroFill { file, from, to } => {
+                    self.write_in_part(file, from, &Bytes::from(vec![0; (to - from) as usize]), prng);
+                }
+                DiskOp::SetLen { file, len } if prng.chance(1, 2) => {
+                    let inode = self.open[&file.0].0;
+                    self.inodes.get_mut(&inode).unwrap().live.resize(len as usize, 0);
+                }
+                op if range(&op).is_none() && file(&op).is_none() && prng.chance(1, 2) => drop(self.execute(op)),
+                _ => {}
+            }
+        }
+        self.open.clear();
+    }
+
+    fn write_in_part(&mut self, file: FileId, position: u64, data: &Bytes, prng: &mut Prng) {
+        let inode = self.inodes.get_mut(&self.open[&file.0].0).unwrap();
+        let (all, none) = (prng.chance(1, 3), prng.chance(1, 3));
+        for from in (0..data.len()).step_by(SECTOR) {
+            if all || !none && prng.chance(1, 2) {
+                let piece = data.slice(from..(from + SECTOR).min(data.len()));
+                overlay(&mut inode.live, position + from as u64, &piece);
+                inode.writes.push((position + from as u64, piece));
+            }
+        }
+    }
+
+    /// The power goes: what is left is what a start will find.
+    pub fn power_cut(&mut self, prng: &mut Prng) {
         let cold = |op: &DiskOp| range(op).is_none() && file(op).is_none();
         let mut late = Vec::new();
         for (_, op) in std::mem::take(&mut self.waiting) {
@@ -289,10 +345,6 @@ impl TestDisk {
             }
         }
         for inode in self.inodes.values_mut() {
-            if keep_cache {
-                inode.stable.clone_from(&inode.live);
-                inode.writes.clear();
-            }
             for (position, data) in std::mem::take(&mut inode.writes) {
                 survive(&mut inode.stable, position, &data, prng);
             }
@@ -304,7 +356,7 @@ impl TestDisk {
             inode.live.clone_from(&inode.stable);
         }
         for (name, inode) in std::mem::take(&mut self.removed) {
-            if !keep_cache && prng.chance(1, 2) {
+            if prng.chance(1, 2) {
                 self.names.entry(name).or_insert(inode);
             }
         }
@@ -362,7 +414,7 @@ fn survive(target: &mut Vec<u8>, position: u64, data: &[u8], prng: &mut Prng) {
 fn range(op: &DiskOp) -> Option<(FileId, u64, u64)> {
     match op {
         DiskOp::Write { file, position, data, .. } => Some((*file, *position, *position + data.len() as u64)),
-        DiskOp::ZeroFill { file, from, to } => Some((*file, *from, *to)),
+        DiskOp::ZeroFill { file, from, to } | DiskOp::Reserve { file, from, to } => Some((*file, *from, *to)),
         DiskOp::Read { file, position, len } => Some((*file, *position, *position + u64::from(*len))),
         _ => None,
     }
@@ -396,6 +448,7 @@ fn name(op: &DiskOp) -> &'static str {
         DiskOp::Read { .. } => "read",
         DiskOp::Sync { .. } => "sync",
         DiskOp::ZeroFill { .. } => "zero-fill",
+        DiskOp::Reserve { .. } => "reserve",
         DiskOp::SetLen { .. } => "set-len",
         DiskOp::ReadFile { .. } => "read-file",
         DiskOp::WriteFile { .. } => "write-file",

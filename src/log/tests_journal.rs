@@ -52,6 +52,15 @@ impl Journaled {
         self.rig.with(|log, now, out, _| log.write_back(now, out));
     }
 
+    /// The journal wants its space back.
+    fn settle(&mut self) {
+        self.rig.with(|log, now, out, _| log.settle(now, out));
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.rig.disk.counts.get(kind).copied().unwrap_or(0) as usize
+    }
+
     /// The journal lets go of what is synced in a segment.
     fn release(&mut self) {
         let stable = self.rig.log.stable_storage_offset();
@@ -88,14 +97,15 @@ impl Journaled {
             }
             let (from, to) = (offer.position as usize, offer.position as usize + bytes.len());
             let file = self.rig.disk.file_mut(&path);
-            assert!(to <= file.len(), "a replay would write behind the end of a file");
+            assert!(from <= file.len(), "a replay would leave a hole in a file");
+            file.resize(to.max(file.len()), 0);
             file[from..to].copy_from_slice(bytes);
             self.replayed += bytes.len() as u64;
         }
     }
 
     fn crash(&mut self) {
-        self.rig.disk.crash(&mut self.rig.prng, false);
+        self.rig.disk.power_cut(&mut self.rig.prng);
         if let Some(entry) = self.in_flight.take()
             && self.rig.prng.chance(1, 2)
         {
@@ -110,7 +120,7 @@ impl Journaled {
             for _ in 0..self.rig.prng.below(25) {
                 self.rig.step();
             }
-            self.rig.disk.crash(&mut self.rig.prng, false);
+            self.rig.disk.power_cut(&mut self.rig.prng);
             self.replay();
         }
         self.entries.clear();
@@ -189,7 +199,8 @@ fn step(journaled: &mut Journaled, pick: u64) {
                 journaled.rig.step();
             }
         }
-        73 | 74 => journaled.write_back(),
+        73 => journaled.write_back(),
+        74 => journaled.settle(),
         75..=77 => journaled.release(),
         78..=86 => {
             let rig = &mut journaled.rig;
@@ -207,7 +218,7 @@ fn step(journaled: &mut Journaled, pick: u64) {
         88 => {
             let bytes = journaled.rig.prng.below(100_000) as usize;
             journaled.rig.log.evict(bytes);
-            journaled.rig.log.evict_indexes(bytes);
+            journaled.rig.log.evict_indexes(bytes, -1);
         }
         89 | 90 => {
             let ms = journaled.rig.prng.below(2000);
@@ -287,6 +298,145 @@ fn many_entries_reach_the_segment_in_one_write_with_the_next_direct_one() {
     assert_eq!(rig.disk.counts["write+sync"], before + 1);
     assert_eq!((rig.log.written_offset(), rig.log.stable_storage_offset(), rig.durable), (32, 32, 32));
     rig.close();
+}
+
+#[test]
+fn a_write_back_lets_go_of_memory_and_only_a_sync_behind_it_of_the_entries() {
+    let mut journaled = Journaled::begun(9, config());
+    for _ in 0..5 {
+        journaled.journal_small();
+    }
+    let syncs = journaled.count("sync") + journaled.count("write+sync");
+    journaled.write_back();
+    journaled.rig.settle();
+    journaled.release();
+    let log = &journaled.rig.log;
+    assert_eq!((log.written_offset(), log.stable_storage_offset(), log.lagging_memory()), (6, 1, 0));
+    assert_eq!(journaled.count("sync") + journaled.count("write+sync"), syncs, "nobody waits for one");
+    assert_eq!(journaled.entries.len(), 5);
+    journaled.settle();
+    assert_eq!(journaled.rig.log.writing_back(), Some(0), "only the sync is left");
+    journaled.rig.settle();
+    journaled.release();
+    assert_eq!((journaled.rig.log.stable_storage_offset(), journaled.rig.log.writing_back()), (6, None));
+    assert_eq!((journaled.count("sync") + journaled.count("write+sync"), journaled.entries.len()), (syncs + 1, 0));
+    journaled.settle();
+    assert_eq!(journaled.rig.log.writing_back(), None, "there is nothing left to sync");
+    journaled.crash();
+    journaled.rig.check_all();
+}
+
+#[test]
+fn a_write_back_leaves_what_is_pending_to_the_journal() {
+    let mut journaled = Journaled::begun(12, config());
+    for _ in 0..5 {
+        journaled.journal_small();
+    }
+    let timestamp = journaled.rig.now.wall_ms;
+    let builder = batch(&mut journaled.rig.prng, 1, 300, timestamp);
+    journaled.rig.append(builder).unwrap();
+    let syncs = journaled.count("sync") + journaled.count("write+sync");
+    journaled.write_back();
+    journaled.rig.settle();
+    assert_eq!((journaled.rig.log.written_offset(), journaled.rig.durable, journaled.rig.log.end_offset()), (6, 6, 7));
+    assert_eq!(journaled.count("sync") + journaled.count("write+sync"), syncs, "nobody waits for it");
+    assert!(journaled.offer(), "it lies in a chunk of its own now");
+    journaled.complete();
+    assert_eq!(journaled.rig.durable, 7);
+    journaled.rig.check_all();
+    journaled.crash();
+    assert_eq!(journaled.rig.durable, 7);
+    journaled.rig.check_all();
+}
+
+#[test]
+fn a_direct_write_behind_unsynced_ones_is_answered_after_a_sync_of_all_of_them() {
+    let mut journaled = Journaled::begun(10, config());
+    for _ in 0..5 {
+        journaled.journal_small();
+    }
+    journaled.write_back();
+    journaled.rig.settle();
+    let (syncs, synced_writes) = (journaled.count("sync"), journaled.count("write+sync"));
+    let timestamp = journaled.rig.now.wall_ms;
+    let builder = batch(&mut journaled.rig.prng, 1, 300, timestamp);
+    journaled.rig.append(builder).unwrap();
+    journaled.rig.flush();
+    journaled.rig.settle();
+    assert_eq!((journaled.rig.durable, journaled.rig.log.stable_storage_offset()), (7, 7));
+    assert_eq!((journaled.count("sync"), journaled.count("write+sync")), (syncs + 1, synced_writes));
+    // The journal may forget: the segment has all of it through a power cut.
+    journaled.entries.clear();
+    journaled.crash();
+    assert_eq!(journaled.rig.durable, 7);
+    journaled.rig.check_all();
+}
+
+#[test]
+fn a_log_leaves_its_core_only_with_everything_synced() {
+    let mut journaled = Journaled::begun(11, config());
+    for _ in 0..5 {
+        journaled.journal_small();
+    }
+    journaled.write_back();
+    journaled.rig.settle();
+    assert_eq!(journaled.rig.log.stable_storage_offset(), 1);
+    let syncs = journaled.count("sync");
+    journaled.rig.with(|log, now, out, events| log.leave(now, out, events));
+    assert_ne!(journaled.rig.events.last(), Some(&LogEvent::Left));
+    journaled.rig.settle();
+    assert_eq!(journaled.rig.events.last(), Some(&LogEvent::Left));
+    assert_eq!((journaled.rig.log.stable_storage_offset(), journaled.count("sync")), (6, syncs + 1));
+}
+
+#[test]
+fn what_page_cache_mode_left_unsynced_is_synced_before_the_journal_is_used_again() {
+    let mut journaled = Journaled::begun(13, config());
+    journaled.journal_small();
+    let durability = Durability::PageCache { messages: u64::MAX, ms: u64::MAX };
+    let small = |rig: &mut Rig| {
+        let timestamp = rig.now.wall_ms;
+        let builder = batch(&mut rig.prng, 1, 300, timestamp);
+        rig.append(builder).unwrap();
+    };
+    journaled.rig.log.set_config(LogConfig { durability, ..config() });
+    small(&mut journaled.rig);
+    flush_all(&mut journaled.rig);
+    assert_eq!((journaled.rig.durable, journaled.rig.log.stable_storage_offset()), (3, 1));
+    journaled.rig.log.set_config(config());
+    small(&mut journaled.rig);
+    assert!(!journaled.offer(), "it would lie on bytes that nothing holds");
+    flush_all(&mut journaled.rig);
+    assert_eq!((journaled.rig.durable, journaled.rig.log.stable_storage_offset()), (4, 4));
+    journaled.release();
+    journaled.journal_small();
+    journaled.crash();
+    assert_eq!(journaled.rig.durable, 5);
+    journaled.rig.check_all();
+}
+
+#[test]
+fn a_log_that_found_no_room_ahead_uses_the_journal_again_when_there_is_some() {
+    let mut journaled = Journaled::begun(14, config());
+    journaled.rig.disk.capacity = Some(journaled.rig.disk.used());
+    let mut small = 0;
+    loop {
+        let timestamp = journaled.rig.now.wall_ms;
+        let builder = batch(&mut journaled.rig.prng, 1, 300, timestamp);
+        journaled.rig.append(builder).unwrap();
+        journaled.rig.settle();
+        if !journaled.offer() {
+            break;
+        }
+        journaled.complete();
+        small += 1;
+        assert!(small < 2_000, "the room ahead has an end");
+    }
+    assert!(!journaled.rig.events.contains(&LogEvent::NoSpace), "nothing that was written found no room");
+    journaled.rig.disk.capacity = None;
+    flush_all(&mut journaled.rig);
+    journaled.journal_small();
+    journaled.rig.check_all();
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn random_run(seed: u64, config: LogConfig, steps: u32) {
             88 => {
                 let bytes = rig.prng.below(100_000) as usize;
                 rig.log.evict(bytes);
-                rig.log.evict_indexes(bytes);
+                rig.log.evict_indexes(bytes, -1);
             }
             89..=92 => {
                 let ms = rig.prng.below(2000);
@@ -149,7 +149,7 @@ fn random_runs_keep_everything_durable_once_and_in_order() {
 }
 
 #[test]
-fn random_runs_in_page_cache_mode_lose_nothing_without_a_power_cut() {
+fn random_runs_in_page_cache_mode_lose_nothing_without_a_power_cut_and_nothing_synced_with_one() {
     for seed in seeds(40) {
         println!("seed {seed}");
         let durability = Durability::PageCache { messages: 50, ms: 500 };
@@ -175,9 +175,16 @@ fn page_cache_run(seed: u64, config: LogConfig) {
                 assert!(synced <= rig.durable);
                 let power = rig.prng.chance(1, 2);
                 let at_least = if power { synced } else { rig.durable };
-                rig.disk.crash(&mut rig.prng, !power);
+                if power {
+                    rig.disk.power_cut(&mut rig.prng)
+                } else {
+                    rig.disk.process_dies(&mut rig.prng)
+                }
                 rig.load(LoadHints { clean: false, recovery_point: None, log_start: Some(rig.log_start) });
                 rig.adopt_end(at_least);
+                if rig.prng.chance(1, 4) {
+                    rig.check_all();
+                }
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn small_config() -> LogConfig {
     LogConfig {
         segment_bytes: 96 << 10,
         index_interval_bytes: 512,
-        zero_fill_max: 32 << 10,
+        room_ahead_max: 32 << 10,
         recovery_checkpoint_bytes: 24 << 10,
         pending_bytes_max: 64 << 10,
         delete_delay_ms: 50,
@@ -333,19 +333,19 @@ impl Rig {
         self.disk.submit(ops);
     }
 
-    /// Cuts the power and starts again, perhaps after more cuts during the start; the model follows the log if that
-    /// kept everything durable.
+    /// Cuts the power, or kills the process, and starts again, perhaps after more of both during the start; the model
+    /// follows the log if that kept everything durable.
     pub fn crash(&mut self) -> RecoveryReport {
         let synced = self.log.stable_storage_offset();
         let recovery_point = self.prng.chance(1, 3).then(|| synced - self.prng.below(30) as i64);
         let hints = LoadHints { clean: false, recovery_point, log_start: Some(self.log_start) };
-        self.disk.crash(&mut self.prng, false);
+        self.disk.crash(&mut self.prng);
         while self.prng.chance(1, 3) {
             self.begin_load(hints);
             for _ in 0..self.prng.below(25) {
                 self.step();
             }
-            self.disk.crash(&mut self.prng, false);
+            self.disk.crash(&mut self.prng);
         }
         self.load(hints);
         self.adopt_end(self.durable);

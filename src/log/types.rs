@@ -81,6 +81,8 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     /// `segment.ms`: oldest to newest timestamp within one segment.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: a segment may be rolled up to this earlier, each by a number of its own.
+    pub segment_jitter_ms: i64,
     /// `index.interval.bytes`: record bytes between two index entries.
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: a segment whose index would outgrow this is rolled.
@@ -94,12 +96,12 @@ pub struct LogConfig {
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
     pub durability: Durability,
-    /// Largest step of zero-filling ahead of the write position; 0 turns it off.
-    pub zero_fill_max: u32,
+    /// Largest step of making room ahead of the write position (zeros, or space reserved), bytes; 0 turns it off.
+    pub room_ahead_max: u32,
     /// Durable bytes between two soft recovery checkpoints: about what a start after a crash has to read.
     pub recovery_checkpoint_bytes: u32,
-    /// Gaps between offsets are normal in this log (`cleanup.policy` contains or contained `compact`). Otherwise a gap
-    /// that nothing follows is taken for damage when a crash is recovered from.
+    /// Gaps between offsets are normal in this log (`cleanup.policy` contains `compact`). Otherwise a gap that nothing
+    /// follows is taken for damage when a crash is recovered from.
     pub gaps_allowed: bool,
     /// Appended bytes that may wait for the disk; beyond it appends get [`AppendError::Full`].
     pub pending_bytes_max: u32,
@@ -116,6 +118,7 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 86_400_000,
+            segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             index_bytes_max: 10 << 20,
             retention_ms: 7 * 86_400_000,
@@ -123,7 +126,7 @@ impl Default for LogConfig {
             delete_delay_ms: 60_000,
             producer_expiration_ms: 86_400_000,
             durability: Durability::Stable,
-            zero_fill_max: 16 << 20,
+            room_ahead_max: 16 << 20,
             recovery_checkpoint_bytes: 64 << 20,
             gaps_allowed: false,
             pending_bytes_max: 32 << 20,
@@ -265,13 +268,16 @@ pub enum LogEvent {
     },
     /// A write, a sync or the start-up failed: the log is offline for good, and what was not durable is in doubt.
     Failed(String),
-    /// The disk is full: what is pending stays pending and is written when there is room; reads go on.
+    /// The disk is full: what is pending stays pending and is written when there is room; reads go on. Before
+    /// [`LogEvent::Ready`]: the log is opened when there is room.
     NoSpace,
     SpaceBack,
     /// The log start moved up to this offset (retention); to be kept in `log-start-offset-checkpoint`.
     LogStartMoved(i64),
     /// [`super::PartitionLog::truncate`] is done; the log ends at this offset and is ready again.
     Truncated(i64),
+    /// Nothing is in flight and every file is closed: the log may go to another core.
+    Left,
     /// Every file is closed and exact to the byte. After [`LogEvent::Failed`] it only says that files are closed.
     Closed,
     Deleted,

@@ -50,6 +50,8 @@ pub enum Driver {
     Uring,
     /// epoll and helper threads
     Posix,
+    /// The glommio crate, for comparison; only in a build with the feature of that name
+    Glommio,
 }
 
 /// Where a configuration comes from.
@@ -122,6 +124,7 @@ fn driver(name: &str) -> Driver {
     match name {
         "uring" => Driver::Uring,
         "posix" => Driver::Posix,
+        "glommio" => Driver::Glommio,
         _ => Driver::Auto,
     }
 }
@@ -152,6 +155,7 @@ fn allowed(setting: &Setting) -> Option<String> {
         Allowed::Ratio => Some("a number from 0 to 1".to_owned()),
         Allowed::OneOf(words) => Some(words.join(", ")),
         Allowed::ListOf(words) => Some(format!("a list of {}", words.join(", "))),
+        Allowed::PartitionCores => Some("a list of topic-partition:core".to_owned()),
         Allowed::Any | Allowed::ThrottledReplicas | Allowed::OffsetReset => (!kind.is_empty()).then(|| kind.to_owned()),
     }
 }
@@ -207,6 +211,9 @@ fn known_values(
     }
     if !without_effect.is_empty() {
         warnings.push(format!("known, but not honoured by this version: {}", without_effect.join(", ")));
+    }
+    if raw.get("log.cleanup.policy").is_some_and(|policy| policy.value.contains("compact")) {
+        warnings.push("log.cleanup.policy: this version does not compact".to_owned());
     }
     if let Some(data) = data {
         values.insert("log.dirs".to_owned(), data.display().to_string());

@@ -9,6 +9,9 @@ const CORE_BUDGET_MIN: u64 = 16 << 20;
 /// and in the controller's (measured: 7 KiB).
 const PARTITION_BYTES: u64 = 8 << 10;
 
+/// What a connection takes while it waits for a request: its receive buffer, bytes.
+const CONNECTION_BYTES: u64 = crate::wire::frame::IDLE_READ_BYTES as u64;
+
 /// What one node may hold, and each of its cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -23,6 +26,10 @@ pub struct MemoryPlan {
     pub bytes_out: u64,
     /// What members of groups may make a core keep: their metadata and assignments.
     pub members: u64,
+    /// What fetch sessions may make a core keep: the partitions that clients have named.
+    pub fetch_sessions: u64,
+    /// Connections of the node beyond which new ones are closed, unless `max.connections` says otherwise.
+    pub connections: u64,
     /// Partitions of the node beyond which none are made.
     pub partitions: u64,
 }
@@ -38,12 +45,21 @@ impl MemoryPlan {
         Ok(MemoryPlan {
             budget,
             bytes_in_flight: core / 4,
-            tail_cache: core * 7 / 16,
+            tail_cache: core * 11 / 32,
             journal_lag: core / 4,
             bytes_out: core / 16,
             members: core / 16,
+            fetch_sessions: core / 32,
+            connections: budget / 16 / CONNECTION_BYTES,
             partitions: budget * 3 / 16 / PARTITION_BYTES,
         })
+    }
+}
+
+impl MemoryPlan {
+    /// What the planned connections take while they wait, bytes.
+    pub fn connection_bytes(&self) -> u64 {
+        self.connections * CONNECTION_BYTES
     }
 }
 
@@ -54,8 +70,12 @@ mod tests {
     #[test]
     fn the_parts_of_a_plan_fit_the_budget_and_too_little_is_refused() {
         let plan = MemoryPlan::split(BUDGET_DEFAULT, 2).unwrap();
-        let of_cores = 2 * (plan.bytes_in_flight + plan.tail_cache + plan.bytes_out + plan.members);
-        assert_eq!(of_cores + plan.partitions * PARTITION_BYTES, plan.budget);
+        let waiting = plan.bytes_out + plan.members + plan.fetch_sessions;
+        let of_cores = 2 * (plan.bytes_in_flight + plan.tail_cache + waiting);
+        let of_node = plan.partitions * PARTITION_BYTES + plan.connections * CONNECTION_BYTES;
+        assert_eq!(of_cores + of_node, plan.budget);
+        assert_eq!(plan.connections, 2048, "as the setting's description says");
+        assert!(plan.journal_lag < plan.tail_cache);
         assert_eq!(plan.partitions, 6144, "as the setting's description says");
         assert!(MemoryPlan::split(1 << 20, 2).unwrap_err().contains("at least"));
     }

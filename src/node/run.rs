@@ -59,18 +59,17 @@ pub struct Started {
 
 /// Runs a node until SIGTERM or Ctrl-C; tells `notify` what happens.
 pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<(), String> {
+    let (driver, driver_reason) = choose_driver(config.driver)?;
     let folder = DataDir::open(&config.data_dir, config.node_id()).map_err(|error| error.to_string())?;
     let mut settings = config.settings.clone();
-    let requested = match config.driver {
-        Driver::Auto => Requested::Auto,
-        Driver::Uring => Requested::Uring,
-        Driver::Posix => Requested::Posix,
-    };
-    let (driver, driver_reason) = probe::choose(requested);
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
     settings.partitions_max.get_or_insert(plan.partitions);
+    if settings.static_value("max.connections").is_none() {
+        settings.connections_max = settings.connections_max.min(u32::try_from(plan.connections).unwrap_or(u32::MAX));
+    }
+    settings.cores = Some(cores);
     let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
@@ -120,6 +119,19 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     Ok(())
 }
 
+/// The driver and why; refuses one that this build does not have before anything is touched.
+fn choose_driver(wanted: Driver) -> Result<(DriverKind, String), String> {
+    let requested = match wanted {
+        Driver::Auto => Requested::Auto,
+        Driver::Uring => Requested::Uring,
+        Driver::Posix => Requested::Posix,
+        Driver::Glommio => Requested::Glommio,
+    };
+    let (driver, reason) = probe::choose(requested);
+    driver.check_built().map_err(|error| error.to_string())?;
+    Ok((driver, reason))
+}
+
 fn data_state(is_new: bool, clean: bool) -> &'static str {
     match (is_new, clean) {
         (true, _) => "new",
@@ -148,6 +160,10 @@ fn watch(
         }
         Notice::StoppedClean => {
             clean = true;
+            None
+        }
+        Notice::ConnectionsMax(max) => {
+            running.set_connections_max(max.min(topology::files_max() / 2) as usize);
             None
         }
         Notice::StartFailed { reason } => Some(reason),
@@ -203,7 +219,8 @@ impl Seats {
         tell: mpsc::Sender<(CoreId, Notice)>,
     ) -> Result<Running, String> {
         let seed = seed()?;
-        let files_max = (topology::files_max() / 2 / u32::from(self.cores)).min(FILES_PER_CORE_MAX);
+        let descriptors = topology::files_max() / 2 / u32::from(self.cores);
+        let files_max = (descriptors / driver.descriptors_per_file()).min(FILES_PER_CORE_MAX);
         crate::rt::run(driver, options, move |core| self.engine(core, seed, files_max, tell.clone()))
             .map_err(|error| error.to_string())
     }
@@ -232,6 +249,7 @@ impl Seats {
             bytes_out: self.plan.bytes_out as usize,
             idle_ms: self.settings.connections_idle_max_ms,
             fetch_sessions: self.settings.fetch_session_slots as usize,
+            fetch_session_bytes: self.plan.fetch_sessions as usize,
         };
         let report = move |core: CoreId, notice: Notice| {
             // The receiver is gone only when the process ends anyway.

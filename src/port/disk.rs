@@ -24,8 +24,9 @@ pub struct OpenMode {
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOp {
-    /// Opens for reading and writing. Answers [`DiskOutput::Opened`]. The folder of a new file is synced. The slot is
-    /// taken from here to the answer of [`DiskOp::Close`], or to a failed open; opening a taken one is `Invalid`.
+    /// Opens for reading and writing. Answers [`DiskOutput::Opened`]. With `create` the folder is synced, whether the
+    /// file is new or was made by a process that died before it did so. The slot is taken from here to the answer of
+    /// [`DiskOp::Close`], or to a failed open; opening a taken one is `Invalid`.
     Open { file: FileId, path: String, mode: OpenMode },
     /// Closes; the slot may be used again once this is answered. Nothing else may be in flight on the file.
     Close { file: FileId },
@@ -40,6 +41,10 @@ pub enum DiskOp {
     /// Writes real zeros over `from..to` and syncs, so that later writes inside need no new extent. Whatever was there
     /// is gone; the file grows to `to` if it was shorter.
     ZeroFill { file: FileId, from: u64, to: u64 },
+    /// Makes room for `from..to`, so that later writes inside find it: what was written there stays, the rest reads as
+    /// zeros, the file grows to `to` if it was shorter. Not synced: a power cut may take the length back. Far cheaper
+    /// than zeros, but the first sync behind a write inside pays a commit of the file system.
+    Reserve { file: FileId, from: u64, to: u64 },
     /// Cuts or extends to `len` and syncs, size included.
     SetLen { file: FileId, len: u64 },
 

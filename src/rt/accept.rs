@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::control::{Accepted, Counted};
 use super::{clock, sys};
@@ -13,32 +14,33 @@ use crate::base::time::Mono;
 /// How long accepting rests after an error that would only repeat (no descriptors, no memory).
 const PAUSE_MS: u64 = 100;
 
-/// Connections open and refused, for whoever prints numbers.
+/// Connections open and refused, for whoever prints numbers, and how many may be open.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionCount {
     pub open: Arc<AtomicUsize>,
     pub refused: Arc<AtomicU64>,
+    pub max: Arc<AtomicUsize>,
 }
 
-/// Deals connections round-robin to the cores, within `connections_max` for the process.
+/// Deals connections round-robin to the cores, within the process's `ConnectionCount::max`.
 #[derive(Debug)]
 pub struct Dealer {
     count: ConnectionCount,
-    max: usize,
     cores: u16,
     next: u16,
 }
 
 impl Dealer {
-    pub fn new(count: ConnectionCount, max: usize, cores: u16) -> Dealer {
-        Dealer { count, max, cores, next: 0 }
+    pub fn new(count: ConnectionCount, cores: u16) -> Dealer {
+        Dealer { count, cores, next: 0 }
     }
 
     /// The core that gets this connection; `None` when it was closed instead: too many, or gone again already.
     pub fn deal(&mut self, fd: OwnedFd) -> Option<(CoreId, Accepted)> {
-        let Some(counted) = Counted::take(&self.count.open, self.max) else {
+        let max = self.count.max.load(Ordering::Relaxed);
+        let Some(counted) = Counted::take(&self.count.open, max) else {
             if self.count.refused.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(connections_max = self.max, "too many connections: new ones are closed at once");
+                tracing::warn!(connections_max = max, "too many connections: new ones are closed at once");
             }
             return None;
         };
@@ -64,6 +66,12 @@ pub struct AcceptPause {
 }
 
 impl AcceptPause {
+    /// The time that may be waited when `timeout` is what the others allow: not beyond the end of the rest.
+    pub fn shorten(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let left = self.until.map(|until| Duration::from_nanos(until - clock::mono()));
+        [timeout, left].into_iter().flatten().min()
+    }
+
     /// An accept failed. True: try again at once, the error concerned one connection only. False: rest until
     /// [`AcceptPause::ended`].
     pub fn retry_at_once(&mut self, error: &io::Error) -> bool {
@@ -78,9 +86,9 @@ impl AcceptPause {
         false
     }
 
-    /// When to try again.
-    pub fn until(&self) -> Option<Mono> {
-        self.until
+    /// Accepting rests: nothing is tried before [`AcceptPause::ended`].
+    pub fn rests(&self) -> bool {
+        self.until.is_some()
     }
 
     /// True once when the rest is over.

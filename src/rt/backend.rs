@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
-use crate::base::ids::CoreId;
-use crate::port::disk::{DiskResult, FileId};
+use crate::base::ids::{ConnId, CoreId};
+use crate::port::disk::{DiskError, DiskResult, FileId};
 use crate::port::net::{NetInput, NetOp};
 use crate::port::turn::Token;
 
@@ -22,6 +23,8 @@ pub struct Setup {
     pub listeners: Vec<OwnedFd>,
     /// Connections this core may come to own.
     pub connections_max: usize,
+    /// The data folder.
+    pub data_root: PathBuf,
 }
 
 /// What happened, until the next turn takes it.
@@ -37,6 +40,15 @@ impl Events {
     pub fn is_empty(&self) -> bool {
         self.disk.is_empty() && self.net.is_empty() && self.accepted.is_empty()
     }
+
+    /// A connection is being closed. Answers that wait for the next turn are of operations that count as in flight
+    /// still: they are never given.
+    pub fn forget(&mut self, closed: ConnId) {
+        self.net.retain(|input| match input {
+            NetInput::Received { conn, .. } | NetInput::Sent { conn } | NetInput::Broken { conn } => *conn != closed,
+            NetInput::Accepted { .. } | NetInput::Closed { .. } => true,
+        });
+    }
 }
 
 /// One core's half of a driver. Lives on the core's thread.
@@ -46,8 +58,8 @@ pub trait Backend: Sized + fmt::Debug {
 
     fn start(setup: Setup) -> io::Result<Self>;
 
-    /// A file got a number. Nothing is in flight on it yet.
-    fn file_opened(&mut self, id: FileId, file: &Arc<OpenFile>);
+    /// A file got a number. Nothing is in flight on it yet. An error is the answer of the open, and the number is free.
+    fn file_opened(&mut self, id: FileId, file: &Arc<OpenFile>) -> Result<(), DiskError>;
 
     /// The number is given up; called when nothing of the machine's is in flight on the file.
     fn file_closed(&mut self, id: FileId);

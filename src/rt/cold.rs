@@ -97,18 +97,17 @@ fn open(root: &Path, path: String, mode: OpenMode) -> Result<(OpenFile, u64), Di
     };
     let fd = match existing {
         Some(fd) => fd,
-        None => {
-            let fd = open_file(&target, mode.direct, libc::O_CREAT).map_err(failed)?;
-            sync_parent(&target).map_err(failed)?;
-            fd
-        }
+        None => open_file(&target, mode.direct, libc::O_CREAT).map_err(failed)?,
     };
+    if mode.create {
+        sync_parent(&target).map_err(failed)?;
+    }
     let file = File::from(fd);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(invalid(format!("open {path}: not a regular file")));
     }
-    Ok((OpenFile { fd: file.into(), path, direct: mode.direct }, metadata.len()))
+    Ok((OpenFile { fd: file.into(), path, direct: mode.direct, reserved: false.into() }, metadata.len()))
 }
 
 fn open_file(target: &Path, direct: bool, flags: libc::c_int) -> io::Result<OwnedFd> {

@@ -1,4 +1,4 @@
-//! The life of one core, the same in both drivers: collect → read both clocks → turn → carry out → wait.
+//! The life of one core, the same in every driver: collect → read both clocks → turn → carry out → wait.
 //!
 //! Invariants: a turn happens only when there is an input, a due time or news of a stop; the work of one round is
 //! bounded (`INPUTS_PER_TURN_MAX` of a kind, one batch of mail a sender); the thread ends only when no operation of the
@@ -19,10 +19,10 @@ use super::file::{FileOp, OpenFile, invalid};
 use super::mailbox::{Mesh, Outbox};
 use super::worker::Workers;
 use super::{RunError, clock};
-use crate::base::ids::{ConnId, CoreId};
+use crate::base::ids::CoreId;
 use crate::base::limits::INPUTS_PER_TURN_MAX;
-use crate::port::disk::{DiskOp, FileId};
-use crate::port::net::{NetInput, NetOp};
+use crate::port::disk::{DiskError, DiskOp, FileId};
+use crate::port::net::NetOp;
 use crate::port::turn::{Effects, Inputs, Machine, NextWake, Token};
 
 /// How long sends in flight may take after the machine has stopped; a client that does not read is not waited for.
@@ -154,10 +154,8 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
     fn take_posted(&mut self) {
         let done: Vec<_> = self.cold.iter_mut().flat_map(Workers::take_done).collect();
         for (token, (id, done)) in done {
-            if let Some(id) = id {
-                self.settle_file(id, done.opened);
-            }
-            self.events.disk.push((token, done.result));
+            let settled = id.map_or(Ok(()), |id| self.settle_file(id, done.opened));
+            self.events.disk.push((token, settled.and(done.result)));
         }
         self.backend.take_posted(&mut self.events);
         for accepted in self.control.take_handed(self.id) {
@@ -178,15 +176,23 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
     }
 
     /// An open or close has been answered.
-    fn settle_file(&mut self, id: FileId, opened: Option<OpenFile>) {
-        match opened {
-            Some(file) => {
-                let file = Arc::new(file);
-                self.backend.file_opened(id, &file);
+    fn settle_file(&mut self, id: FileId, opened: Option<OpenFile>) -> Result<(), DiskError> {
+        let taken_over = opened.map(|file| {
+            let file = Arc::new(file);
+            self.backend.file_opened(id, &file).map(|()| file)
+        });
+        match taken_over {
+            Some(Ok(file)) => {
                 self.files.insert(id, FileSlot::Open(file));
+                Ok(())
+            }
+            Some(Err(error)) => {
+                self.files.remove(&id);
+                Err(error)
             }
             None => {
                 self.files.remove(&id);
+                Ok(())
             }
         }
     }
@@ -209,8 +215,7 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
         }
         for op in effects.net.drain(..) {
             if let NetOp::Close { conn } = op {
-                // Answers that wait for the next turn are of operations that count as in flight still.
-                self.events.net.retain(|input| !answers(input, conn));
+                self.events.forget(conn);
             }
             self.backend.net(op, &mut self.events);
         }
@@ -227,6 +232,7 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             DiskOp::Read { file, position, len } => (file, FileOp::Read { position, len }),
             DiskOp::Sync { file } => (file, FileOp::Sync),
             DiskOp::ZeroFill { file, from, to } => (file, FileOp::ZeroFill { from, to }),
+            DiskOp::Reserve { file, from, to } => (file, FileOp::Reserve { from, to }),
             cold => return self.cold(token, cold),
         };
         let Some(FileSlot::Open(file)) = self.files.get(&id) else {
@@ -266,7 +272,10 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             DiskOp::Rename { from, to } => (None, ColdOp::Rename { from, to }),
             DiskOp::Remove { path } => (None, ColdOp::Remove { path }),
             DiskOp::RemoveDir { path } => (None, ColdOp::RemoveDir { path }),
-            DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } | DiskOp::ZeroFill { .. } => {
+            DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => {
+                unreachable!("hot operations went the other way")
+            }
+            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } => {
                 unreachable!("hot operations went the other way")
             }
         };
@@ -318,14 +327,6 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
         }
         self.backend.shut_down();
         Ok(())
-    }
-}
-
-/// Whether an input answers an operation on this connection.
-fn answers(input: &NetInput, closed: ConnId) -> bool {
-    match input {
-        NetInput::Received { conn, .. } | NetInput::Sent { conn } | NetInput::Broken { conn } => *conn == closed,
-        NetInput::Accepted { .. } | NetInput::Closed { .. } => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Open files, the paths they may have, and how errno becomes a [`DiskError`]; shared by both drivers.
+//! Open files, the paths they may have, and how errno becomes a [`DiskError`]; shared by all drivers.
 //!
 //! Invariant: no path leaves the data folder by its text (`..`, absolute); symbolic links are the administrator's.
 
@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
@@ -21,6 +22,8 @@ pub struct OpenFile {
     pub path: String,
     /// The machine asked for direct I/O, so alignment is checked even where the file system made it buffered.
     pub direct: bool,
+    /// Space was reserved in it: a write there may have to wait for a commit of the file system.
+    pub reserved: AtomicBool,
 }
 
 /// The hot operations: on an open file, and frequent enough to go through the ring.
@@ -30,6 +33,7 @@ pub enum FileOp {
     Read { position: u64, len: u32 },
     Sync,
     ZeroFill { from: u64, to: u64 },
+    Reserve { from: u64, to: u64 },
 }
 
 impl OpenFile {
@@ -43,6 +47,7 @@ impl OpenFile {
             }
             FileOp::Read { position, len } => ("read", aligned(*position) && aligned(u64::from(*len)), true),
             FileOp::ZeroFill { from, to } => ("zero fill", aligned(*from) && aligned(*to), from <= to),
+            FileOp::Reserve { from, to } => ("reserve", aligned(*from) && aligned(*to), from <= to),
             FileOp::Sync => ("sync", true, true),
         };
         if !in_order {
@@ -55,7 +60,7 @@ impl OpenFile {
         let end = match op {
             FileOp::Write { position, data, .. } => position.checked_add(data.len() as u64),
             FileOp::Read { position, len } => position.checked_add(u64::from(*len)),
-            FileOp::ZeroFill { to, .. } => Some(*to),
+            FileOp::ZeroFill { to, .. } | FileOp::Reserve { to, .. } => Some(*to),
             FileOp::Sync => Some(0),
         };
         match end {

@@ -1,6 +1,7 @@
 //! Floor 8: the real drivers. They run one [`Machine`] a core, carry its effects out and bring back what came of them;
-//! what the effects are for, they do not know. Two kinds that answer to the same contract (`contract/`): io_uring, and
-//! epoll with helper threads for machines that forbid io_uring.
+//! what the effects are for, they do not know. Three kinds that answer to the same contract (`contract/`): io_uring,
+//! epoll with helper threads for machines that forbid io_uring, and, when built with the feature `glommio`, the glommio
+//! crate.
 //!
 //! Duties of a driver: pin a thread a core; accept on core 0 and deal connections round-robin; read the clocks once a
 //! turn; keep mail in order; own every buffer the kernel may touch until the kernel is done; turn errno into kinds;
@@ -16,6 +17,8 @@ pub mod contract;
 mod control;
 mod core_loop;
 mod file;
+#[cfg(feature = "glommio")]
+mod glommio;
 mod mailbox;
 mod posix;
 pub mod probe;
@@ -59,6 +62,27 @@ pub enum DriverKind {
     Uring,
     /// epoll and helper threads.
     Posix,
+    /// The executor of the glommio crate; in builds with the feature `glommio` only.
+    Glommio,
+}
+
+impl DriverKind {
+    /// An error that says how to build it when this build has no such driver.
+    pub fn check_built(self) -> Result<(), StartError> {
+        match self {
+            DriverKind::Glommio if !cfg!(feature = "glommio") => Err(StartError::NotBuilt { kind: self }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Descriptors that one open file of a machine takes.
+    pub fn descriptors_per_file(self) -> u32 {
+        match self {
+            DriverKind::Uring | DriverKind::Posix => 1,
+            // Its direct files can be had from its own open only.
+            DriverKind::Glommio => 2,
+        }
+    }
 }
 
 impl fmt::Display for DriverKind {
@@ -66,6 +90,7 @@ impl fmt::Display for DriverKind {
         f.write_str(match self {
             DriverKind::Uring => "io_uring",
             DriverKind::Posix => "posix",
+            DriverKind::Glommio => "glommio",
         })
     }
 }
@@ -108,6 +133,10 @@ const LISTEN_QUIET: Duration = Duration::from_millis(100);
 /// Why a driver did not start. Nothing runs and nothing listens then.
 #[derive(Debug)]
 pub enum StartError {
+    /// The driver is left out of this build.
+    NotBuilt {
+        kind: DriverKind,
+    },
     /// None, or more than [`CORES_MAX`].
     Cores {
         count: usize,
@@ -130,6 +159,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StartError::NotBuilt { kind } => {
+                write!(f, "this build has no {kind} driver; one with it: cargo build --release --features {kind}")
+            }
             StartError::Cores { count } => write!(f, "{count} cores: must be 1 to {CORES_MAX}"),
             StartError::DataRoot { path, source } => write!(f, "data folder {}: {source}", path.display()),
             StartError::Listen { address, source } => write!(f, "listen on {address}: {source}"),
@@ -190,6 +222,11 @@ impl Running {
         self.connections.open.load(Ordering::Relaxed)
     }
 
+    /// So many connections may be open from now on; those that are stay.
+    pub fn set_connections_max(&self, max: usize) {
+        self.connections.max.store(max, Ordering::Relaxed);
+    }
+
     /// Connections closed at once because there were too many.
     pub fn connections_refused(&self) -> u64 {
         self.connections.refused.load(Ordering::Relaxed)
@@ -212,7 +249,6 @@ struct Seat<T> {
     setup: Setup,
     cores: usize,
     pin: Option<usize>,
-    data_root: PathBuf,
     dealer: Option<Dealer>,
     mesh: Arc<Mesh<T>>,
     ready: mpsc::Sender<Result<(), StartError>>,
@@ -229,6 +265,10 @@ pub fn run<M: Machine>(
     match kind {
         DriverKind::Uring => run_on::<M, uring::Uring>(options, build),
         DriverKind::Posix => run_on::<M, posix::Posix>(options, build),
+        #[cfg(feature = "glommio")]
+        DriverKind::Glommio => run_on::<M, glommio::Glommio>(options, build),
+        #[cfg(not(feature = "glommio"))]
+        DriverKind::Glommio => Err(StartError::NotBuilt { kind }),
     }
 }
 
@@ -247,6 +287,7 @@ fn run_on<M: Machine, B: Backend>(
     let control = Arc::new(Control::new(cores).map_err(on_core_0)?);
     let mesh = Arc::new(Mesh::new(cores));
     let connections = ConnectionCount::default();
+    connections.max.store(options.connections_max, Ordering::Relaxed);
     let (ready, is_ready) = mpsc::channel();
     let mut threads = Vec::new();
     let mut gates = Vec::new();
@@ -256,17 +297,17 @@ fn run_on<M: Machine, B: Backend>(
         let core = CoreId(core as u16);
         let (gate, go) = mpsc::channel();
         let first = core == CoreId(0);
-        let dealer = || Dealer::new(connections.clone(), options.connections_max, cores as u16);
+        let dealer = || Dealer::new(connections.clone(), cores as u16);
         let seat = Seat {
             setup: Setup {
                 core,
                 control: control.clone(),
                 listeners: if first { std::mem::take(&mut listeners) } else { Vec::new() },
                 connections_max: options.connections_max.div_ceil(cores),
+                data_root: data_root.clone(),
             },
             cores,
             pin,
-            data_root: data_root.clone(),
             dealer: first.then(dealer),
             mesh: mesh.clone(),
             ready: ready.clone(),
@@ -368,8 +409,8 @@ fn core_thread<M: Machine, B: Backend>(seat: Seat<M::Message>, build: impl Fn(Co
 }
 
 fn live<M: Machine, B: Backend>(seat: Seat<M::Message>, build: impl Fn(CoreId) -> M) -> Result<(), RunError> {
-    let Seat { setup, cores, pin, data_root, dealer, mesh, ready, go } = seat;
-    let (core, control) = (setup.core, setup.control.clone());
+    let Seat { setup, cores, pin, dealer, mesh, ready, go } = seat;
+    let (core, control, data_root) = (setup.core, setup.control.clone(), setup.data_root.clone());
     if let Some(cpu) = pin
         && !(cpu < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id: cpu }))
     {

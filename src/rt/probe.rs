@@ -17,18 +17,35 @@ pub enum Requested {
     Auto,
     Uring,
     Posix,
+    Glommio,
 }
 
 /// The driver to use, and one line that says why. An explicit wish is granted even where starting will fail, so that
 /// the administrator sees the error instead of a silent change.
 pub fn choose(requested: Requested) -> (DriverKind, String) {
-    match (requested, uring()) {
-        (Requested::Posix, _) => (DriverKind::Posix, "posix: asked for".to_owned()),
-        (Requested::Uring, Ok(facts)) => (DriverKind::Uring, format!("io_uring: asked for; {facts}")),
-        (Requested::Uring, Err(error)) => (DriverKind::Uring, format!("io_uring: asked for, though {error}")),
-        (Requested::Auto, Ok(facts)) => (DriverKind::Uring, format!("io_uring: {facts}")),
-        (Requested::Auto, Err(error)) => (DriverKind::Posix, format!("posix: {error}")),
+    match requested {
+        Requested::Posix => (DriverKind::Posix, "posix: asked for".to_owned()),
+        Requested::Uring => {
+            let found = uring().map_or_else(|error| format!("though {error}"), |facts| facts.to_string());
+            (DriverKind::Uring, format!("io_uring: asked for; {found}"))
+        }
+        Requested::Glommio => {
+            let found = glommio().map_or_else(|error| format!("; though {error}"), |()| String::new());
+            (DriverKind::Glommio, format!("glommio: asked for{found}"))
+        }
+        Requested::Auto => match uring() {
+            Ok(facts) => (DriverKind::Uring, format!("io_uring: {facts}")),
+            Err(error) => (DriverKind::Posix, format!("posix: {error}")),
+        },
     }
+}
+
+/// Whether the glommio driver is in this build and could run here; the error says what is missing.
+pub fn glommio() -> Result<(), String> {
+    DriverKind::Glommio.check_built().map_err(|error| error.to_string())?;
+    #[cfg(feature = "glommio")]
+    super::glommio::check_host()?;
+    Ok(())
 }
 
 /// What the kernel's io_uring offers.
@@ -54,21 +71,21 @@ impl fmt::Display for UringFacts {
     }
 }
 
+/// What a failed call on a ring tells the administrator; `kernel` is the oldest one that would do.
+pub(super) fn ring_error(what: &str, kernel: &str, error: &io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ": forbidden here (kernel.io_uring_disabled, seccomp)".to_owned(),
+        Some(libc::ENOSYS) => ": this kernel has none".to_owned(),
+        Some(libc::EINVAL) => format!(": this kernel is too old ({kernel} or later is needed)"),
+        Some(libc::ENOMEM) => ": not enough lockable memory (RLIMIT_MEMLOCK)".to_owned(),
+        _ => String::new(),
+    };
+    format!("io_uring {what} failed with \"{error}\"{hint}")
+}
+
 /// Sets a ring of the real size up and takes a no-op through it.
 pub fn uring() -> Result<UringFacts, String> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| {
-            let hint = match error.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => ": forbidden here (kernel.io_uring_disabled, seccomp)",
-                Some(libc::ENOSYS) => ": this kernel has none",
-                Some(libc::EINVAL) => ": this kernel is too old (6.1 or later is needed)",
-                Some(libc::ENOMEM) => ": not enough lockable memory (RLIMIT_MEMLOCK)",
-                _ => "",
-            };
-            format!("io_uring {what} failed with \"{error}\"{hint}")
-        }
-    };
+    let failed = |what: &'static str| move |error: io::Error| ring_error(what, "6.1", &error);
     let (mut ring, deferred) = build_ring().map_err(failed("set-up"))?;
     if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
         return Err("io_uring here lacks wait time-outs or keeps no overflow".to_owned());
@@ -120,6 +137,18 @@ mod tests {
         let (kind, reason) = choose(Requested::Uring);
         assert_eq!(kind, DriverKind::Uring);
         assert!(reason.contains("asked for"), "{reason}");
+    }
+
+    #[test]
+    fn a_driver_that_is_not_in_this_build_says_how_to_build_it() {
+        let (kind, reason) = choose(Requested::Glommio);
+        assert_eq!(kind, DriverKind::Glommio);
+        if cfg!(feature = "glommio") {
+            kind.check_built().expect("it is in this build");
+        } else {
+            let error = kind.check_built().expect_err("not in this build").to_string();
+            assert!(error.contains("--features glommio") && reason.contains(&error), "{error}; {reason}");
+        }
     }
 
     #[test]

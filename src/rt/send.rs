@@ -47,6 +47,12 @@ impl Outgoing {
         }
     }
 
+    /// What is left of the part that goes next; empty when everything is gone.
+    #[cfg(feature = "glommio")]
+    pub fn next_part(&self) -> &[u8] {
+        self.parts.get(self.part).map_or(&[], |part| &part[self.offset..])
+    }
+
     /// What is left, as far as one call may carry it. The pointers are valid until the next call of a method here.
     pub fn slices(&mut self) -> &mut [libc::iovec] {
         self.slices.clear();

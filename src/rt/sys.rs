@@ -10,6 +10,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use bytes::BytesMut;
+
+use super::send::Outgoing;
+
 /// Turns the -1 of a system call into errno.
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -132,8 +136,48 @@ pub fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(own(check(fd)?))
 }
 
+/// Receives once into the spare capacity of `buffer` without waiting; `None`: the kernel has nothing yet.
+pub fn receive_now(fd: &impl AsRawFd, buffer: &mut BytesMut) -> Option<io::Result<usize>> {
+    let spare = buffer.spare_capacity_mut();
+    loop {
+        // SAFETY: the kernel writes at most `spare.len()` bytes into memory that `buffer` owns.
+        let result = unsafe { libc::recv(fd.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len(), libc::MSG_DONTWAIT) };
+        match check_size(result) {
+            Ok(count) => {
+                let len = buffer.len() + count;
+                // SAFETY: the kernel has written `count` bytes behind the old length, within the capacity.
+                unsafe { buffer.set_len(len) };
+                return Some(Ok(count));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// Sends as much as the kernel takes without waiting; `None`: it has no room for the rest yet.
+pub fn send_now(fd: &impl AsRawFd, send: &mut Outgoing) -> Option<io::Result<()>> {
+    while !send.is_done() {
+        let slices = send.slices();
+        // SAFETY: all zeros is a valid msghdr.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = slices.as_mut_ptr();
+        message.msg_iovlen = slices.len() as _;
+        // SAFETY: `message` and the slices it names, owned by `send`, outlive the call.
+        let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
+        match check_size(result) {
+            Ok(count) => send.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    Some(Ok(()))
+}
+
 /// Both directions at once: a send or receive in flight ends soon after.
-pub fn shut_down(fd: &OwnedFd) {
+pub fn shut_down(fd: &impl AsRawFd) {
     // SAFETY: no pointers are involved. ENOTCONN after a reset is expected and harmless.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }

@@ -1,6 +1,7 @@
 //! Committed metadata becomes this core's picture, and the difference becomes logs made, loaded, changed and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{TopicId, TopicPartition};
@@ -10,7 +11,7 @@ use crate::log::{Durability, LoadHints, LogConfig, PartitionLog};
 use crate::meta::controller::OFFSETS_TOPIC;
 use crate::meta::image::Change;
 use crate::meta::record::Record;
-use crate::meta::settings::{self, BrokerSettings, TopicSettings};
+use crate::meta::settings::{self, BrokerSettings, PARTITION_CORES, TopicSettings};
 
 use super::coordinator_host::CoordinatorHost;
 use super::message::Message;
@@ -32,6 +33,12 @@ impl Shard {
                 Err(error) => crate::invariant!(false, "a committed record does not apply: {error}"),
             }
         }
+        let is_pins =
+            |change: &Change| matches!(change, Change::BrokerConfigChanged { key, .. } if key == PARTITION_CORES);
+        let pins_changed = changes.iter().any(is_pins);
+        if pins_changed {
+            self.refresh_pins();
+        }
         // A start applies the whole history at once: what was removed in the end is never opened, since its folder's
         // name may belong to a later topic.
         let removed = changes.iter().filter_map(|change| match change {
@@ -46,7 +53,7 @@ impl Shard {
                 && doomed.contains(topic)
             {
                 let id = TopicPartition { topic: *topic, partition: *partition };
-                strays.insert((name.to_string(), *partition), (id, self.route.add(id)));
+                strays.insert((name.to_string(), *partition), (id, self.route.add(id, name)));
                 continue;
             }
             if let Change::TopicRemoved { topic, name, partitions } = &change {
@@ -69,8 +76,10 @@ impl Shard {
         }
         if moving > 0 {
             self.removals.insert(end, moving);
-        } else {
-            self.send(CoreId(0), Message::Applied { end });
+        }
+        self.tell_applied();
+        if pins_changed {
+            self.look_for_moves(now);
         }
         let (due, rest) = std::mem::take(&mut self.ahead).into_iter().partition(|(_, _, seen, _)| *seen <= end);
         self.ahead = rest;
@@ -124,7 +133,7 @@ impl Shard {
             Change::TopicAdded { topic, name } => self.refresh_topic_settings(topic, &name),
             Change::PartitionAdded { topic, name, partition, state } => {
                 let id = TopicPartition { topic, partition };
-                if self.route.add(id) == self.config.core {
+                if self.route.add(id, &name) == self.config.core {
                     self.open_partition(id, &name, state.leader_epoch, now);
                 }
             }
@@ -141,7 +150,14 @@ impl Shard {
                     self.refresh_topic_settings(topic.id, &name);
                 }
             }
-            Change::BrokerConfigChanged { .. } => {
+            // It has been taken over before the first change.
+            Change::BrokerConfigChanged { key, .. } if key == PARTITION_CORES => {}
+            Change::BrokerConfigChanged { key, .. } => {
+                let honoured = settings::broker_setting(&key).is_some_and(|setting| setting.honoured);
+                if self.config.core == CoreId(0) && !honoured {
+                    tracing::warn!("{key} was set for this broker or for all; this version does not act on it");
+                }
+                self.take_dynamic_settings();
                 let topics: Vec<_> = self.image.topics().map(|topic| (topic.id, topic.name.clone())).collect();
                 for (id, name) in topics {
                     self.refresh_topic_settings(id, &name);
@@ -158,8 +174,24 @@ impl Shard {
         0
     }
 
+    /// What the picture says of this broker counts from now on, where a running node can follow.
+    fn take_dynamic_settings(&mut self) {
+        let (settings, passed_over) = self.start_settings.with_dynamic(&self.image);
+        let connections_max = settings.connections_max;
+        if self.config.core == CoreId(0) && connections_max != self.config.settings.connections_max {
+            self.notices.push(Notice::ConnectionsMax(connections_max));
+        }
+        for error in passed_over.into_iter().filter(|_| self.config.core == CoreId(0)) {
+            tracing::warn!("this broker's settings: {error}; the value is passed over");
+        }
+        self.config.settings = Rc::new(settings);
+    }
+
     fn refresh_topic_settings(&mut self, id: TopicId, name: &str) {
         let settings = self.effective_settings(name);
+        if settings.cleanup_compact && name != OFFSETS_TOPIC && self.config.core == CoreId(0) {
+            tracing::warn!("topic {name}: cleanup.policy says compact, and this version does not compact");
+        }
         let config = log_config(&settings, &self.config.settings);
         self.topic_settings.insert(id, settings);
         let first = TopicPartition { topic: id, partition: 0 };
@@ -229,6 +261,7 @@ impl Shard {
         self.topic_settings.remove(&id);
         let first = TopicPartition { topic: id, partition: 0 };
         let last = TopicPartition { topic: id, partition: i32::MAX };
+        let coming = self.end_moves_of(id, name, end);
         let gone: Vec<_> = self.by_id.range(first..=last).map(|(id, key)| (*id, *key)).collect();
         for (id, key) in &gone {
             self.by_id.remove(id);
@@ -241,7 +274,8 @@ impl Shard {
         }
         let starts_kept = self.folder.as_mut().is_some_and(|folder| folder.forget_topic(name, end, &mut self.desk));
         self.coordinators_forget_topic(name, id, now);
-        gone.len() as u32 + u32::from(starts_kept)
+        self.ask_all_early(now);
+        gone.len() as u32 + coming + u32::from(starts_kept)
     }
 
     /// The folder of a removed partition has another name now: its own is free.
@@ -258,8 +292,15 @@ impl Shard {
             *left -= 1;
             if *left == 0 {
                 self.removals.remove(&end);
-                self.send(CoreId(0), Message::Applied { end });
+                self.tell_applied();
             }
+        }
+    }
+
+    /// Says how far this core has come; not while a removal is under way, for what came after it counts no more.
+    fn tell_applied(&mut self) {
+        if self.removals.is_empty() {
+            self.send(CoreId(0), Message::Applied { end: self.applied_end });
         }
     }
 }
@@ -271,6 +312,7 @@ pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogC
     LogConfig {
         segment_bytes: bytes(topic.segment_bytes),
         segment_ms: i64::try_from(topic.segment_ms).unwrap_or(i64::MAX),
+        segment_jitter_ms: i64::try_from(topic.segment_jitter_ms).unwrap_or(i64::MAX),
         index_interval_bytes: bytes(topic.index_interval_bytes),
         index_bytes_max: bytes(topic.segment_index_bytes),
         retention_ms: if topic.cleanup_delete { limit(topic.retention_ms) } else { -1 },
@@ -283,8 +325,9 @@ pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogC
                 Durability::PageCache { messages: topic.flush_messages, ms: topic.flush_ms }
             }
         },
+        gaps_allowed: topic.cleanup_compact,
         writes_wait_for_flush: true,
-        journal: true,
+        journal: super::journal_host::is_used(broker.journal_bytes),
         ..LogConfig::default()
     }
 }

@@ -1,8 +1,9 @@
 //! Plugs the controller (`meta::controller`) into its log and into the cores. Lives on core 0, sees the cluster.
 //!
 //! commands → records (one batch) → durable → every core's picture → answer. The host's own picture runs ahead of the
-//! committed one, so that the next command sees what the one before decided; a failed write takes the folder offline,
-//! so nothing has to be taken back.
+//! committed one, so that the next command sees what the one before decided; nothing has to be taken back, because the
+//! log is asked for room before anything is decided (a full disk refuses the commands that wait), and a failed write
+//! takes the folder offline.
 //!
 //! The quorum has one voter, this node: a record is committed when it is durable here.
 
@@ -75,6 +76,8 @@ pub struct ControllerHost {
     pub load_next: i64,
     /// The largest leader epoch seen in the log.
     pub epoch: i32,
+    /// Everything is read, and the disk is too full to begin.
+    pub waits_for_room: bool,
     node: NodeId,
     controller: Controller,
     loaded: Vec<Record>,
@@ -95,6 +98,7 @@ impl ControllerHost {
             phase: Phase::Loading,
             load_next: 0,
             epoch: 0,
+            waits_for_room: false,
             node,
             controller: Controller::default(),
             loaded: Vec::new(),
@@ -225,10 +229,14 @@ impl ControllerHost {
         None
     }
 
+    /// Whoever waits for a decision, taken out: none can be made now.
+    pub fn refuse_waiting(&mut self) -> Vec<(CoreId, AskKey)> {
+        std::mem::take(&mut self.waiting).into_iter().map(|(from, _)| from).collect()
+    }
+
     /// Whoever waits for a decision or a commit, taken out: the folder has failed.
     pub fn abandon(&mut self) -> Vec<(CoreId, AskKey)> {
         let uncommitted = std::mem::take(&mut self.uncommitted).into_iter().filter_map(|u| u.commander);
-        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|(from, _)| from);
-        uncommitted.chain(waiting).collect()
+        uncommitted.chain(self.refuse_waiting()).collect()
     }
 }

@@ -19,6 +19,9 @@ pub enum Phase {
     Failed,
 }
 
+/// What members may send to a coordinator that is being loaded, bytes; some hundreds of them fit.
+const EARLY_MEMBER_BYTES_MAX: usize = 128 << 10;
+
 #[derive(Debug)]
 pub struct CoordinatorHost {
     pub partition: Key,
@@ -30,6 +33,8 @@ pub struct CoordinatorHost {
     /// (offset that must be durable, answers), in order.
     parked: VecDeque<(i64, Vec<(AskId, GroupAnswer)>)>,
     early: Vec<(CoreId, AskKey, GroupRequest)>,
+    /// What members among them have sent.
+    early_bytes: usize,
 }
 
 impl CoordinatorHost {
@@ -42,15 +47,25 @@ impl CoordinatorHost {
             askers: Slots::default(),
             parked: VecDeque::new(),
             early: Vec::new(),
+            early_bytes: 0,
         }
     }
 
-    /// Keeps a request until the coordinator is loaded. Bounded by the requests in flight of the node.
-    pub fn early(&mut self, from: CoreId, key: AskKey, request: GroupRequest) {
-        self.early.push((from, key, request));
+    /// Keeps a request until the coordinator is loaded; false when members have sent too much meanwhile: they come
+    /// again. What is no member's is bounded by the requests in flight of the node.
+    #[must_use]
+    pub fn early(&mut self, from: CoreId, key: AskKey, request: GroupRequest) -> bool {
+        let bytes = self.early_bytes + request.member_bytes();
+        if bytes > EARLY_MEMBER_BYTES_MAX && bytes > self.early_bytes {
+            return false;
+        }
+        self.early_bytes = bytes;
+        self.early.push((from, key, request.detached()));
+        true
     }
 
     pub fn take_early(&mut self) -> Vec<(CoreId, AskKey, GroupRequest)> {
+        self.early_bytes = 0;
         std::mem::take(&mut self.early)
     }
 
@@ -109,5 +124,28 @@ impl CoordinatorHost {
         let ids: Vec<_> = self.askers.iter().map(|(id, _)| id).collect();
         let waiting: Vec<_> = ids.into_iter().filter_map(|id| self.askers.remove(id)).collect();
         waiting.into_iter().chain(self.take_early().into_iter().map(|(from, key, _)| (from, key))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::coord::{GroupSettings, HeartbeatRequest, JoinRequest};
+
+    #[test]
+    fn members_may_send_so_much_before_the_coordinator_is_loaded() {
+        let mut host = CoordinatorHost::new(0, Coordinator::new(GroupSettings::default(), 1));
+        let join = |bytes: usize| {
+            let protocols = vec![("range".to_owned(), Bytes::from(vec![0; bytes]))];
+            GroupRequest::Join(JoinRequest { protocols, ..JoinRequest::default() })
+        };
+        let taken = (0..).take_while(|key| host.early(CoreId(0), *key, join(1 << 10))).count();
+        assert!((80..128).contains(&taken), "{taken}");
+        let heartbeat = GroupRequest::Heartbeat(HeartbeatRequest::default());
+        assert!(host.early(CoreId(0), 1000, heartbeat), "small requests wait all the same");
+        assert_eq!(host.take_early().len(), taken + 1);
+        assert!(host.early(CoreId(0), 1001, join(1 << 10)), "all that is given back");
     }
 }

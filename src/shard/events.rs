@@ -19,6 +19,7 @@ impl Shard {
             LogEvent::Durable(offset) => {
                 let Some(partition) = self.partitions.get_mut(key) else { return };
                 if partition.leader.durable(offset) {
+                    partition.log.on_high_watermark(partition.leader.high_watermark());
                     self.release(key, now);
                     self.wake_watchers(key, false);
                 }
@@ -38,15 +39,19 @@ impl Shard {
                 let name = self.partitions.get(key).map(|p| p.log.dir().to_string()).unwrap_or_default();
                 self.fail_folder(&format!("{name}: {reason}"), now);
             }
-            LogEvent::NoSpace => self.set_no_space(key, true),
-            LogEvent::SpaceBack => self.set_no_space(key, false),
+            LogEvent::NoSpace => self.set_no_space(key, true, now),
+            LogEvent::SpaceBack => self.set_no_space(key, false, now),
             LogEvent::LogStartMoved(_) => {}
+            LogEvent::Left => self.log_left(key),
             LogEvent::Closed => self.log_closed(key),
             LogEvent::Truncated(_) => {}
             LogEvent::Deleted => {
                 self.forget_share(key);
                 self.log_moved_away(key, now);
-                self.partitions.remove(key);
+                // A timer of a log that is not there would be due for ever.
+                if let Some(at) = self.partitions.remove(key).and_then(|partition| partition.wake_at) {
+                    self.log_timers.remove(&(at, key));
+                }
                 self.tail_cache.forget(key);
                 self.recovery.forget(key);
             }
@@ -57,10 +62,12 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         partition.ready = true;
         partition.leader.durable(partition.log.durable_offset());
-        let role = partition.role;
+        let (role, id) = (partition.role, partition.id);
         if let Some(report) = partition.log.take_report() {
             let log = partition.log.dir().to_string();
-            let remarkable = report.scanned_bytes > 0 || report.torn_reason.is_some() || !report.notes.is_empty();
+            // A clean start looks at the tail behind the last index entry as well: nothing to speak of.
+            let scanned = !self.facts.clean && report.scanned_bytes > 0;
+            let remarkable = scanned || report.torn_reason.is_some() || !report.notes.is_empty();
             self.notices.push(Notice::Recovered { log, report: report.to_string(), remarkable });
         }
         match role {
@@ -68,7 +75,7 @@ impl Shard {
             Role::Offsets => self.coordinator_load(key, now),
             Role::Metadata => self.controller_load(key, now),
         }
-        self.ask_early(now);
+        self.ask_early(id, now);
     }
 
     /// Answers everyone whose offset the high watermark has reached.
@@ -89,15 +96,24 @@ impl Shard {
         }
     }
 
-    fn set_no_space(&mut self, key: Key, no_space: bool) {
-        if let Some(partition) = self.partitions.get_mut(key) {
-            partition.no_space = no_space;
-            let dir = partition.log.dir();
-            if no_space {
-                tracing::error!("{dir}: the disk is full: appends are refused until there is room, reads go on");
-            } else {
-                tracing::info!("{dir}: there is room again");
-            }
+    fn set_no_space(&mut self, key: Key, no_space: bool, now: Now) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        partition.no_space = no_space;
+        let dir = partition.log.dir();
+        if no_space {
+            tracing::error!("{dir}: the disk is full: appends are refused until there is room, reads go on");
+        } else {
+            tracing::info!("{dir}: there is room again");
+        }
+        let (role, id, waits) = (partition.role, partition.id, partition.waits_for_room());
+        match role {
+            Role::Metadata if no_space => self.controller_progress(now),
+            Role::Metadata => self.controller_room(key, now),
+            Role::Offsets if waits => self.coordinator_waits_for_room(id.partition),
+            Role::Offsets | Role::Data => {}
+        }
+        if waits {
+            self.ask_early(id, now);
         }
     }
 
@@ -118,16 +134,22 @@ impl Shard {
             return;
         }
         self.folder_offline = true;
+        let called_off = self.transit.cancel_all();
+        self.call_off(called_off);
         self.notices.push(Notice::FolderOffline { reason: reason.to_string() });
         let keys: Vec<Key> = self.partitions.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.fail_partition(key, &PartitionError::Storage, now);
         }
+        // Those too who wait for a partition that was on its way here.
+        self.ask_all_early(now);
         if let Some(controller) = &mut self.controller {
             for asker in controller.abandon() {
                 self.reply(asker, Reply::Refused(PartitionError::Storage));
             }
         }
+        // Core 0 keeps no log starts any more.
+        self.refuse_delete_jobs(&PartitionError::Storage);
     }
 
     /// Everyone who waits for the partition gets `error`; it stays as it is but serves nobody.
@@ -135,7 +157,7 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         partition.offline = Some(error.clone());
         let acks = std::mem::take(&mut partition.acks);
-        let number = partition.id.partition;
+        let id = partition.id;
         let role = partition.role;
         for ack in acks {
             if let AckWaiter::Produce { job, item } = ack.waiter {
@@ -153,9 +175,9 @@ impl Shard {
             }
         }
         self.wake_watchers(key, true);
-        self.ask_early(now);
+        self.ask_early(id, now);
         if role == Role::Offsets
-            && let Some(host) = self.coordinators.get_mut(&number)
+            && let Some(host) = self.coordinators.get_mut(&id.partition)
         {
             for asker in host.abandon() {
                 self.reply(asker, Reply::Refused(error.clone()));
@@ -163,7 +185,7 @@ impl Shard {
         }
     }
 
-    /// Timers: retention, the logs' own, the coordinators'.
+    /// Timers: retention, silent producers, the logs' own, the coordinators'.
     pub fn wake(&mut self, now: Now) {
         // Each log once a turn, even one that is due again at once: a turn's work is bounded.
         let due: Vec<Key> = self.log_timers.range(..=(now.mono, Key::MAX)).map(|(_, key)| *key).collect();
@@ -178,7 +200,17 @@ impl Shard {
             self.retain_at = now.mono.plus_ms(self.config.settings.retention_check_interval_ms.max(1));
             self.retain_all(now);
         }
+        if now.mono >= self.expire_at && !self.is_stopping() {
+            self.expire_at = now.mono.plus_ms(self.config.settings.producer_id_expiration_check_ms.max(1));
+            for (_, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.ready) {
+                partition.log.expire_producers(now.wall_ms);
+            }
+        }
         self.coordinators_wake(now);
+        if let Some(folder) = &mut self.folder {
+            folder.wake(now, &mut self.desk);
+        }
+        self.moves_wake(now);
     }
 
     fn retain_all(&mut self, now: Now) {
@@ -245,7 +277,9 @@ impl Shard {
     pub fn next_wake(&self) -> Option<Mono> {
         let logs = self.log_timers.first().map(|(at, _)| *at);
         // Only what `wake` will act upon: a time that stays due would be another turn at once, for ever.
-        let retain_at = if self.is_stopping() { None } else { Some(self.retain_at) };
-        [logs, self.coordinators_next_wake(), self.journal.next_wake(), retain_at].into_iter().flatten().min()
+        let own = if self.is_stopping() { None } else { Some(self.retain_at.min(self.expire_at)) };
+        let folder = self.folder.as_ref().and_then(|folder| folder.next_wake());
+        let hosts = [self.coordinators_next_wake(), self.journal.next_wake(), self.moves_next_wake()];
+        [logs, own, folder].into_iter().chain(hosts).flatten().min()
     }
 }

@@ -6,7 +6,7 @@
 //! many reads to do at once. Only when nothing is left of the limit do later items wait for what the reads in flight
 //! give back of it.
 
-use crate::base::ids::CoreId;
+use crate::base::ids::{CoreId, TopicPartition};
 use crate::base::slots::Key;
 use crate::log::{ReadData, ReadError, ReadId, ReadOutcome};
 use crate::replica::leader::EpochMismatch;
@@ -180,6 +180,9 @@ impl Shard {
                 }
             }
         }
+        // A request may name a partition thousands of times; each is watched once, above the lowest.
+        keys.sort_unstable();
+        keys.dedup_by_key(|(k, _)| *k);
         let watch =
             self.watches.insert(Watch { asker: (from, key), partitions: keys.iter().map(|(k, _)| *k).collect() });
         self.watch_of_ask.insert((from, key), watch);
@@ -231,6 +234,11 @@ impl FetchJob {
             starved: None,
             last_try: false,
         }
+    }
+
+    /// Whether a partition of it is not read, or its read has not ended.
+    pub fn has_yet_to_read(&self, id: TopicPartition) -> bool {
+        self.items.iter().any(|item| item.wanted.partition == id && item.result.is_none())
     }
 
     /// The item to read now; `None`: all are read, or it must be known first what the reads in flight bring.
@@ -320,7 +328,7 @@ pub(super) fn read_error(error: ReadError) -> PartitionError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::{TopicPartition, Uuid};
+    use crate::base::ids::Uuid;
 
     fn job(max_bytes: u32, items: u32) -> FetchJob {
         let item = |slot| FetchItem {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::ids::CoreId;
+use crate::base::time::{Mono, Now};
 use crate::log::checkpoint::{decode_offsets, encode_offsets};
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 
@@ -23,6 +24,9 @@ const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 /// A checkpoint line is at most a topic name, two numbers and blanks; this allows 200,000 partitions.
 const CHECKPOINT_BYTES_MAX: u64 = 64 << 20;
+
+/// How long to wait before trying again when the disk is full, milliseconds.
+pub(super) const SPACE_RETRY_MS: u64 = 1000;
 
 const OP_LIST: u64 = 0;
 const OP_READ_RECOVERY: u64 = 1;
@@ -67,6 +71,8 @@ pub struct Folder {
     keeping: Vec<Keeper>,
     waiting: Vec<Keeper>,
     write_in_flight: bool,
+    /// The disk was full: the write is tried again at this time, for all of `keeping`.
+    retry_at: Option<Mono>,
     final_left: u8,
     final_error: Option<String>,
 }
@@ -88,6 +94,7 @@ impl Folder {
             keeping: Vec::new(),
             waiting: Vec::new(),
             write_in_flight: false,
+            retry_at: None,
             final_left: 0,
             final_error: None,
         }
@@ -99,7 +106,7 @@ impl Folder {
     }
 
     /// An operation of the keeper was answered.
-    pub fn complete(&mut self, id: u64, result: DiskResult, desk: &mut DiskDesk) -> Option<FolderEvent> {
+    pub fn complete(&mut self, id: u64, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<FolderEvent> {
         match id {
             OP_LIST => match result {
                 Ok(DiskOutput::Entries(entries)) => {
@@ -132,15 +139,7 @@ impl Folder {
                 }
                 Err(message) => Some(FolderEvent::Failed(message)),
             },
-            OP_KEEP_STARTS => {
-                self.write_in_flight = false;
-                if let Err(error) = result {
-                    return Some(FolderEvent::Failed(format!("cannot write {LOG_STARTS}: {}", error.detail)));
-                }
-                let kept = std::mem::take(&mut self.keeping);
-                self.write_starts(desk);
-                Some(FolderEvent::Kept(kept))
-            }
+            OP_KEEP_STARTS => self.starts_written(result, now, desk),
             OP_CLEAN_UP => {
                 if let Err(error) = result {
                     tracing::warn!("a deleted partition's folder stays: {}", error.detail);
@@ -152,8 +151,8 @@ impl Folder {
     }
 
     /// An operation of the journals' replay was answered. No log is loaded before the last one is.
-    pub fn journals_step(&mut self, result: DiskResult, desk: &mut DiskDesk) -> Option<FolderEvent> {
-        match self.journals.as_mut()?.complete(result, desk)? {
+    pub fn journals_step(&mut self, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<FolderEvent> {
+        match self.journals.as_mut()?.complete(result, now, desk)? {
             Replayed::Done(report) => {
                 self.journals = None;
                 self.replay_report = report;
@@ -179,17 +178,54 @@ impl Folder {
     /// Keeps new log starts; `Kept` names the asker once they are on stable storage.
     pub fn keep(&mut self, from: CoreId, key: AskKey, starts: Vec<LogStart>, desk: &mut DiskDesk) {
         for start in starts {
-            self.log_starts.insert((start.topic, start.partition), start.offset);
+            // Two cores may tell of a partition that moved between them, the later one first.
+            let kept = self.log_starts.entry((start.topic, start.partition)).or_insert(start.offset);
+            *kept = start.offset.max(*kept);
         }
         self.waiting.push(Keeper::Job(from, key));
         self.write_starts(desk);
     }
 
+    /// A full disk is waited for: what was deleted makes room when its segments go.
+    fn starts_written(&mut self, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<FolderEvent> {
+        self.write_in_flight = false;
+        match result {
+            Err(error) if error.kind == DiskErrorKind::NoSpace => {
+                tracing::warn!("{LOG_STARTS}: the disk is full: written again when there is room");
+                self.retry_at = Some(now.mono.plus_ms(SPACE_RETRY_MS));
+                None
+            }
+            Err(error) => Some(FolderEvent::Failed(format!("cannot write {LOG_STARTS}: {}", error.detail))),
+            Ok(_) => {
+                let kept = std::mem::take(&mut self.keeping);
+                self.write_starts(desk);
+                Some(FolderEvent::Kept(kept))
+            }
+        }
+    }
+
+    /// Tries again what found no room, when its time has come.
+    pub fn wake(&mut self, now: Now, desk: &mut DiskDesk) {
+        if self.retry_at.is_some_and(|at| at <= now.mono) {
+            self.retry_at = None;
+            self.write_starts(desk);
+        }
+        if let Some(journals) = &mut self.journals {
+            journals.wake(now, desk);
+        }
+    }
+
+    pub fn next_wake(&self) -> Option<Mono> {
+        let journals = self.journals.as_ref().and_then(|journals| journals.next_wake());
+        self.retry_at.into_iter().chain(journals).min()
+    }
+
     fn write_starts(&mut self, desk: &mut DiskDesk) {
-        if self.write_in_flight || self.waiting.is_empty() {
+        let nobody = self.waiting.is_empty() && self.keeping.is_empty();
+        if self.write_in_flight || self.retry_at.is_some() || nobody {
             return;
         }
-        self.keeping = std::mem::take(&mut self.waiting);
+        self.keeping.append(&mut self.waiting);
         self.write_in_flight = true;
         let data = encode_map(&self.log_starts);
         desk.folder(OP_KEEP_STARTS, DiskOp::WriteFile { path: LOG_STARTS.to_string(), data });
@@ -209,6 +245,8 @@ impl Folder {
 
     /// Writes the checkpoint files of a clean stop.
     pub fn finish(&mut self, logs: &[LogCheckpoint], desk: &mut DiskDesk) {
+        // The file is written with the others, and nobody is left to be answered.
+        self.retry_at = None;
         let column = |value: fn(&LogCheckpoint) -> i64| -> Bytes {
             let map = logs.iter().map(|log| ((log.topic.clone(), log.partition), value(log))).collect();
             encode_map(&map)
@@ -253,5 +291,42 @@ fn read_checkpoint(name: &str, result: DiskResult) -> Result<BTreeMap<(String, i
         Ok(other) => Err(format!("{name}: the disk answered {other:?}")),
         Err(error) if error.kind == DiskErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(format!("{name}: {}", error.detail)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::FileSlots;
+    use crate::port::disk::DiskError;
+
+    fn start(offset: i64) -> Vec<LogStart> {
+        vec![LogStart { topic: "t".to_owned(), partition: 0, offset }]
+    }
+
+    #[test]
+    fn log_starts_that_find_no_room_are_written_again_and_everyone_is_answered_then() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 4), 0);
+        let mut folder = Folder::start(true, 1, &mut desk);
+        let mut now = Now { mono: Mono(1), wall_ms: 0 };
+        let full = || Err(DiskError { kind: DiskErrorKind::NoSpace, detail: "full".to_owned() });
+        desk.outgoing.clear();
+        folder.keep(CoreId(0), 1, start(5), &mut desk);
+        assert_eq!(desk.outgoing.len(), 1);
+        assert_eq!(folder.complete(OP_KEEP_STARTS, full(), now, &mut desk), None, "a full disk is no failure");
+        folder.keep(CoreId(1), 2, start(7), &mut desk);
+        folder.wake(now, &mut desk);
+        assert_eq!(desk.outgoing.len(), 1, "not before its time");
+        let at = folder.next_wake().expect("it is tried again");
+        now.mono = at;
+        folder.wake(now, &mut desk);
+        assert_eq!((desk.outgoing.len(), folder.next_wake()), (2, None));
+        let Some((_, DiskOp::WriteFile { path, data })) = desk.outgoing.pop() else { panic!("a file is written") };
+        assert_eq!(path, LOG_STARTS);
+        assert!(std::str::from_utf8(&data).is_ok_and(|text| text.contains("t 0 7")), "{data:?}");
+        let kept = folder.complete(OP_KEEP_STARTS, Ok(DiskOutput::Done), now, &mut desk);
+        let all = vec![Keeper::Job(CoreId(0), 1), Keeper::Job(CoreId(1), 2)];
+        assert_eq!(kept, Some(FolderEvent::Kept(all)));
+        assert_eq!(desk.outgoing.len(), 1, "nothing more is asked");
     }
 }

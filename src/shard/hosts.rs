@@ -6,27 +6,29 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::ids::{CoreId, TopicId, TopicPartition, Uuid};
-use crate::base::slots::Key;
+use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
 use crate::batch::build::BatchBuilder;
 use crate::batch::control::{self, ControlRecord, LeaderChange};
 use crate::batch::header::BatchHeader;
 use crate::batch::{records, walk};
 use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
-use crate::log::{LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
+use crate::log::{AppendError, LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
 use crate::meta::controller::Command;
 use crate::meta::record::Record;
 
 use super::controller_host::{ControllerHost, Phase as ControllerPhase, ToAppend};
-use super::coordinator_host::Phase;
+use super::coordinator_host::{CoordinatorHost, Phase};
 use super::folder::{FolderEvent, Keeper};
 use super::message::{AskKey, Message, PartitionError, Reply};
-use super::partition::{AckWaiter, Role};
+use super::partition::{AckWaiter, Partition, Role};
 use super::reads::ReadFor;
 use super::{Notice, Shard};
 
 /// Bytes read at once when a host reads its log at start.
 const LOAD_BYTES: u32 = 1 << 20;
+/// The metadata log must take this much before a decision is made, bytes: more than the records of one command take.
+const DECISION_BYTES_MAX: u64 = 16 << 20;
 /// Folder and topic of the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -59,7 +61,7 @@ impl Shard {
                 if self.applied_end == 0 {
                     self.notices.push(Notice::StartFailed { reason });
                 } else {
-                    self.take_offline(&reason, now);
+                    self.fail_folder(&reason, now);
                 }
             }
         }
@@ -77,7 +79,14 @@ impl Shard {
             self.send(CoreId(core), Message::Folder(facts.clone()));
         }
         let id = TopicPartition { topic: Uuid::METADATA, partition: 0 };
-        let config = LogConfig { retention_ms: -1, retention_bytes: -1, ..LogConfig::default() };
+        let settings = &self.config.settings;
+        let config = LogConfig {
+            segment_bytes: u32::try_from(settings.metadata_segment_bytes).unwrap_or(u32::MAX),
+            segment_ms: i64::try_from(settings.metadata_segment_ms).unwrap_or(i64::MAX),
+            retention_ms: -1,
+            retention_bytes: -1,
+            ..LogConfig::default()
+        };
         let key = self.open_log(id, METADATA_TOPIC, Role::Metadata, config, 0, now);
         let node = self.config.settings.node_id;
         self.controller = Some(ControllerHost::new(key, node, self.config.cores, self.config.seed));
@@ -175,6 +184,10 @@ impl Shard {
     fn controller_begin(&mut self, key: Key, now: Now) {
         let Some(controller) = &mut self.controller else { return };
         let Some(partition) = self.partitions.get_mut(key) else { return };
+        if partition.log.has_room_for(DECISION_BYTES_MAX) == Err(AppendError::NoSpace) {
+            controller.waits_for_room = true;
+            return;
+        }
         controller.epoch += 1;
         let epoch = controller.epoch;
         partition.leader.begin_epoch(epoch);
@@ -226,10 +239,33 @@ impl Shard {
             if controller.phase != ControllerPhase::Active {
                 return;
             }
+            // A decision moves the host's picture at once and cannot be taken back: first the room, then the decision.
+            let partition = self.partitions.get(controller.partition);
+            match partition.map(|partition| partition.log.has_room_for(DECISION_BYTES_MAX)) {
+                Some(Ok(())) => {}
+                Some(Err(AppendError::NoSpace)) => {
+                    for asker in controller.refuse_waiting() {
+                        self.reply(asker, Reply::Refused(PartitionError::NoSpace));
+                    }
+                    return;
+                }
+                // What is being written makes room; a log that is offline has the folder with it.
+                Some(Err(_)) | None => return,
+            }
             match controller.decide_next(&self.config.settings) {
                 Some(append) => self.controller_append(append, now),
                 None => return,
             }
+        }
+    }
+
+    /// The metadata log has room again.
+    pub(super) fn controller_room(&mut self, key: Key, now: Now) {
+        let begins = self.controller.as_mut().is_some_and(|c| std::mem::take(&mut c.waits_for_room));
+        if begins {
+            self.controller_begin(key, now);
+        } else {
+            self.controller_progress(now);
         }
     }
 
@@ -258,7 +294,7 @@ impl Shard {
             }
             Err(error) => {
                 // The host's picture holds what was not written: nothing may be decided on it any more.
-                self.take_offline(&format!("the metadata log refused an append: {error:?}"), now);
+                self.fail_folder(&format!("the metadata log refused an append: {error:?}"), now);
                 if let Some(commander) = commander {
                     self.reply(commander, Reply::Refused(error));
                 }
@@ -357,6 +393,11 @@ impl Shard {
         let Some(host) = self.coordinators.get_mut(&number) else { return };
         host.phase = Phase::Active;
         host.machine.loaded(now);
+        let image = &self.image;
+        host.machine.forget_absent_topics(|name, id| match id {
+            Uuid::ZERO => image.topic_named(name).is_some(),
+            id => image.topic(&id).is_some(),
+        });
         for (from, key, request) in host.take_early() {
             self.group_request(from, key, number, request, now);
         }
@@ -377,10 +418,21 @@ impl Shard {
         let Some(host) = self.coordinators.get_mut(&number) else {
             return self.reply((from, key), Reply::Refused(PartitionError::Unknown));
         };
+        let waits_for_room = self.partitions.get(host.partition).is_some_and(Partition::waits_for_room);
         match host.phase {
-            Phase::Loading => host.early(from, key, request),
+            Phase::Loading if waits_for_room => self.reply((from, key), Reply::Refused(PartitionError::Loading)),
+            Phase::Loading => {
+                if !host.early(from, key, request) {
+                    self.reply((from, key), Reply::Refused(PartitionError::Loading));
+                }
+            }
             Phase::Failed => self.reply((from, key), Reply::Refused(PartitionError::Storage)),
             Phase::Active => {
+                if request.may_write()
+                    && let Err(error) = coordinator_room(&self.partitions, host)
+                {
+                    return self.reply((from, key), Reply::Refused(error));
+                }
                 let id = host.admit(from, key);
                 // What the other coordinators of the core leave of the core's room.
                 host.machine.set_member_room((room + host.machine.member_bytes()).saturating_sub(held));
@@ -412,6 +464,14 @@ impl Shard {
         }
     }
 
+    /// The log of a coordinator cannot be opened before there is room: nobody is kept waiting for that.
+    pub(super) fn coordinator_waits_for_room(&mut self, number: i32) {
+        let early = self.coordinators.get_mut(&number).map(|host| host.take_early()).unwrap_or_default();
+        for (from, key, _) in early {
+            self.reply((from, key), Reply::Refused(PartitionError::Loading));
+        }
+    }
+
     fn coordinator_append_failed(&mut self, number: i32, answers: Vec<(AskId, GroupAnswer)>, error: PartitionError) {
         let Some(host) = self.coordinators.get_mut(&number) else { return };
         for (asker, _) in host.address(answers) {
@@ -429,16 +489,19 @@ impl Shard {
     }
 
     pub(super) fn coordinators_next_wake(&self) -> Option<Mono> {
-        let active = self.coordinators.values().filter(|host| host.phase == Phase::Active);
-        active.filter_map(|host| host.machine.next_wake()).min()
+        let active = self.coordinators.values().filter(|host| self.may_act(host));
+        // Without room nothing is decided: the disk's next answer is what wakes them.
+        let able = active.filter(|host| coordinator_room(&self.partitions, host).is_ok());
+        able.filter_map(|host| host.machine.next_wake()).min()
     }
 
     pub(super) fn coordinators_wake(&mut self, now: Now) {
         let due: Vec<i32> = self
             .coordinators
             .iter()
-            .filter(|(_, host)| host.phase == Phase::Active)
+            .filter(|(_, host)| self.may_act(host))
             .filter(|(_, host)| host.machine.next_wake().is_some_and(|at| at <= now.mono))
+            .filter(|(_, host)| coordinator_room(&self.partitions, host).is_ok())
             .map(|(number, _)| *number)
             .collect();
         for number in due {
@@ -450,15 +513,27 @@ impl Shard {
     }
 
     pub(super) fn coordinators_forget_topic(&mut self, topic: &str, id: TopicId, now: Now) {
-        let numbers: Vec<i32> = self.coordinators.keys().copied().collect();
+        let active = self.coordinators.iter().filter(|(_, host)| self.may_act(host));
+        let numbers: Vec<i32> = active.map(|(number, _)| *number).collect();
         for number in numbers {
-            if let Some(host) = self.coordinators.get_mut(&number)
-                && host.phase == Phase::Active
-            {
-                let outcome = host.machine.topic_deleted(now, topic, id);
+            self.coordinator_forgets_topic(number, topic, id, now);
+        }
+    }
+
+    pub(super) fn coordinator_forgets_topic(&mut self, number: i32, topic: &str, id: TopicId, now: Now) {
+        if let Some(host) = self.coordinators.get_mut(&number) {
+            host.machine.topic_deleted(topic, id);
+            if coordinator_room(&self.partitions, host).is_ok() {
+                let outcome = host.machine.wake(now);
                 self.coordinator_outcome(number, outcome, now);
             }
         }
+    }
+
+    /// Whether a coordinator may decide something by itself: its log must not be on its way to another core.
+    fn may_act(&self, host: &CoordinatorHost) -> bool {
+        let partition = self.partitions.get(host.partition);
+        host.phase == Phase::Active && partition.is_some_and(|partition| !self.transit.is_leaving(partition.id))
     }
 
     pub(super) fn list_groups(&mut self, from: CoreId, key: AskKey, states: &[String], types: &[String], now: Now) {
@@ -477,6 +552,12 @@ impl Shard {
         }
         self.reply((from, key), Reply::Groups(groups));
     }
+}
+
+/// Whether the log of a coordinator takes whatever the machine may decide next: a decision cannot be taken back.
+fn coordinator_room(partitions: &Slots<Partition>, host: &CoordinatorHost) -> Result<(), PartitionError> {
+    let partition = partitions.get(host.partition).ok_or(PartitionError::Unknown)?;
+    partition.log.has_room_for(host.machine.batch_bytes_max()).map_err(super::produce::append_error)
 }
 
 fn coordinator_batch(records: &[CoordRecord], now: Now) -> Bytes {

@@ -1,5 +1,5 @@
 //! Disk operations in flight: gives each log's operation a token of the core and finds the log again when it is
-//! answered. Reads have a budget; what goes beyond it waits here.
+//! answered. Reads have a budget, and large zero-fills go one after another; what has to wait waits here.
 
 use std::collections::VecDeque;
 
@@ -34,15 +34,46 @@ struct ReadBudget {
 /// Enough to keep a disk busy.
 const READS_ALONE: ReadBudget = ReadBudget { count: 16, bytes: 8 << 20 };
 /// While somebody writes: a sync that a producer waits for finds so much before it in the disk's queue.
-const READS_BESIDE_WRITES: ReadBudget = ReadBudget { count: 2, bytes: 2 << 20 };
+const READS_BESIDE_WRITES: ReadBudget = ReadBudget { count: 1, bytes: 2 << 20 };
 /// So many reads are begun after a write before the writers are believed to be gone.
 const READS_OF_A_WRITE: u32 = 32;
+
+/// A zero-fill of at least so many bytes waits until the one before it is done: each has a piece in the disk's queue
+/// all the time, which every sync finds before it. Smaller ones are better at the same time: one commit of the file
+/// system serves them all. A log asks when less than three quarters of a step are left, so none waits longer than until
+/// so much was written, by whichever log. 1 MiB is four pieces: below, what a fill keeps the disk busy is less than a
+/// sync.
+const LARGE_FILL_BYTES: u64 = 1 << 20;
+
+/// What an operation has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// So many bytes are asked for.
+    Read(u32),
+    LargeFill(u64),
+    /// Nothing.
+    Prompt,
+}
+
+impl Class {
+    fn of(asker: DiskAsker, op: &DiskOp) -> Class {
+        match op {
+            // A core makes its journal once, before it can use it.
+            DiskOp::ZeroFill { .. } if matches!(asker, DiskAsker::Journal(_)) => Class::Prompt,
+            DiskOp::Read { len, .. } if *len > 0 => Class::Read(*len),
+            DiskOp::ZeroFill { from, to, .. } => match to.saturating_sub(*from) {
+                bytes @ LARGE_FILL_BYTES.. => Class::LargeFill(bytes),
+                _ => Class::Prompt,
+            },
+            _ => Class::Prompt,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Flight {
     asker: DiskAsker,
-    /// Bytes asked for by a read; 0 for everything else.
-    read_bytes: u32,
+    class: Class,
 }
 
 /// The disk side of one core. Exists on every core, sees that core's operations only.
@@ -56,6 +87,12 @@ pub struct DiskDesk {
     reads: usize,
     read_bytes: u64,
     waiting: VecDeque<(Token, DiskOp, u32)>,
+    /// Large zero-fills in the disk's hands; the others wait.
+    fills: usize,
+    /// Each with the count of written bytes at which it waits no more.
+    waiting_fills: VecDeque<(Token, DiskOp, u64)>,
+    /// Bytes written so far.
+    written: u64,
     /// Reads that are still begun as if the last write were in flight.
     beside_writes: u32,
     /// Operations to hand to the driver at the end of the turn.
@@ -73,6 +110,9 @@ impl DiskDesk {
             reads: 0,
             read_bytes: 0,
             waiting: VecDeque::new(),
+            fills: 0,
+            waiting_fills: VecDeque::new(),
+            written: 0,
             beside_writes: 0,
             outgoing: Vec::new(),
         }
@@ -95,19 +135,36 @@ impl DiskDesk {
     }
 
     fn ask(&mut self, asker: DiskAsker, op: DiskOp) {
-        let read_bytes = match op {
-            DiskOp::Read { len, .. } => len,
-            _ => 0,
-        };
         if matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. }) {
             self.beside_writes = READS_OF_A_WRITE;
         }
-        let token = Token(self.in_flight.insert(Flight { asker, read_bytes }));
-        if read_bytes == 0 {
-            return self.outgoing.push((token, op));
+        if let DiskOp::Write { data, .. } = &op {
+            self.written += data.len() as u64;
         }
-        self.waiting.push_back((token, op, read_bytes));
-        self.begin_reads();
+        let class = Class::of(asker, &op);
+        let token = Token(self.in_flight.insert(Flight { asker, class }));
+        match class {
+            Class::Prompt => self.outgoing.push((token, op)),
+            Class::Read(bytes) => {
+                self.waiting.push_back((token, op, bytes));
+                self.begin_reads();
+            }
+            Class::LargeFill(bytes) => self.waiting_fills.push_back((token, op, self.written + bytes / 4 * 3)),
+        }
+        self.begin_fills();
+    }
+
+    fn begin_fills(&mut self) {
+        while let Some(next) = self
+            .waiting_fills
+            .iter()
+            .position(|(_, _, deadline)| self.written >= *deadline)
+            .or((self.fills == 0).then_some(0))
+            && let Some((token, op, _)) = self.waiting_fills.remove(next)
+        {
+            self.fills += 1;
+            self.outgoing.push((token, op));
+        }
     }
 
     fn begin_reads(&mut self) {
@@ -149,10 +206,17 @@ impl DiskDesk {
     /// Whose operation `token` was; `None` for an answer that nobody waits for.
     pub fn asker(&mut self, token: Token) -> Option<DiskAsker> {
         let flight = self.in_flight.remove(token.0)?;
-        if flight.read_bytes > 0 {
-            self.reads -= 1;
-            self.read_bytes -= u64::from(flight.read_bytes);
-            self.begin_reads();
+        match flight.class {
+            Class::Prompt => {}
+            Class::Read(bytes) => {
+                self.reads -= 1;
+                self.read_bytes -= u64::from(bytes);
+                self.begin_reads();
+            }
+            Class::LargeFill(_) => {
+                self.fills -= 1;
+                self.begin_fills();
+            }
         }
         Some(flight.asker)
     }
@@ -200,8 +264,35 @@ mod tests {
             assert!(desk.asker(token).is_some());
             in_flight.extend(desk.outgoing.drain(..).map(|(token, _)| token));
         }
-        assert_eq!((most.len(), most[0], most[20]), (99, 2, 2));
+        assert_eq!((most.len(), most[0], most[20]), (99, 1, 1));
         assert_eq!(most.iter().max(), Some(&16), "the disk is theirs again");
+    }
+
+    #[test]
+    fn large_fills_go_one_after_another_and_small_ones_at_once() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        let fill = |to| DiskOp::ZeroFill { file: FileId(0), from: 0, to };
+        for (id, to) in [(0, 4 << 20), (1, 16 << 20), (2, 64 << 10), (3, 1 << 20)] {
+            desk.folder(id, fill(to));
+        }
+        let mut out: Vec<Token> = desk.outgoing.drain(..).map(|(token, _)| token).collect();
+        assert_eq!(out.len(), 2, "the first, and the small one");
+        assert_eq!(desk.asker(out[1]), Some(DiskAsker::Folder(2)));
+        assert!(desk.outgoing.is_empty());
+        for id in [0, 1, 3] {
+            assert_eq!(desk.asker(out[0]), Some(DiskAsker::Folder(id)));
+            out = desk.outgoing.drain(..).map(|(token, _)| token).collect();
+            assert_eq!(out.len(), usize::from(id != 3), "one after another");
+        }
+        for id in 4..7 {
+            desk.folder(id, fill(1 << 20));
+        }
+        assert_eq!(desk.outgoing.len(), 1, "none was in flight");
+        let write = |len| DiskOp::Write { file: FileId(0), position: 0, data: vec![0; len].into(), sync: true };
+        desk.folder(7, write(600 << 10));
+        assert_eq!(desk.outgoing.len(), 2, "there is room ahead yet");
+        desk.folder(8, write(600 << 10));
+        assert_eq!(desk.outgoing.len(), 5, "their room ahead is used up");
     }
 
     #[test]

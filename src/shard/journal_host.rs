@@ -11,31 +11,42 @@
 
 use std::collections::VecDeque;
 
-use crate::base::ids::Uuid;
+use crate::base::ids::{CoreId, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::{Mono, Now};
 use crate::log::JournalOffer;
 use crate::log::journal::codec::{
     DATA_START, ENTRY_HEAD, EntryBuilder, Mark, PieceHead, Superblock, empty_superblocks,
 };
-use crate::log::journal::{file_name, ring::Ring};
+use crate::log::journal::file_name;
+use crate::log::journal::ring::Ring;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
 
 use super::io::DiskDesk;
 use super::{Shard, ShardConfig};
 
 /// A log with more than this to write goes directly: its bytes are worth a write of their own, not a second copy.
-const PIECE_BYTES_MAX: usize = 16 << 10;
+const PIECE_BYTES_MAX: usize = 128 << 10;
 /// A log that lags this much behind the journal gets its segment written, bytes.
-const LAG_BYTES_MAX: u64 = 48 << 10;
+const LAG_BYTES_MAX: u64 = 256 << 10;
 /// How long an entry may wait for its logs, milliseconds: a recovery after a quiet time finds little.
 const LAG_MS_MAX: u64 = 10_000;
-/// Logs whose segments are being written behind the journal at the same time.
-const WRITE_BACKS_MAX: u32 = 32;
+/// From so many bytes on that are being written behind the journal, no further log is asked: an entry's sync waits for
+/// what the disk was given before it.
+const BACK_BYTES_MAX: u64 = 512 << 10;
+/// What a log with less than that counts for there: it has a sync to wait for, too.
+const BACK_BYTES_MIN: u64 = 16 << 10;
+/// More than an entry has besides the batches of a piece, bytes: its own head and the piece's, a folder's name in it.
+const PIECE_HEAD_MAX: usize = 512;
 /// Zeros written at once when the file is made.
 const FILL_STEP: u64 = 4 << 20;
 /// Smallest journal, bytes; a smaller one is none.
-const JOURNAL_BYTES_MIN: u64 = 64 << 10;
+const JOURNAL_BYTES_MIN: u64 = 128 << 10;
+
+/// Whether a journal of so many bytes is one.
+pub fn is_used(bytes: u64) -> bool {
+    bytes >= JOURNAL_BYTES_MIN
+}
 
 /// How a core uses its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +109,8 @@ pub struct JournalHost {
     entry_in_flight: bool,
     /// Memory of chunks whose bytes the segments do not have.
     lag_bytes: u64,
-    /// Logs that were asked to write and have not done it.
-    write_backs: u32,
+    /// Bytes of logs that were asked to write them, or to sync, and have not done it.
+    back_bytes: u64,
     /// Every log of every entry was asked.
     all_asked: bool,
     stopping: bool,
@@ -108,16 +119,19 @@ pub struct JournalHost {
 /// A log's share in the journal; kept with its partition.
 #[derive(Debug, Default)]
 pub struct Share {
-    /// Entries with bytes of the log that its segment does not have: number, and the offset behind the bytes.
+    /// Entries with bytes of the log that are not synced in its segment: number, and the offset behind the bytes.
     pieces: VecDeque<(u64, i64)>,
     lag_bytes: u64,
-    writes_back: bool,
+    back_bytes: u64,
 }
 
 impl JournalHost {
     pub fn new(config: &ShardConfig) -> JournalHost {
         let bytes = config.journal.bytes / DATA_START * DATA_START;
-        let state = if bytes < JOURNAL_BYTES_MIN { State::Closed } else { State::Idle };
+        let state = if is_used(bytes) { State::Idle } else { State::Closed };
+        if config.core == CoreId(0) && bytes > 0 && state == State::Closed {
+            tracing::warn!("no journal: kataract.journal.bytes is below {JOURNAL_BYTES_MIN}");
+        }
         JournalHost {
             config: JournalConfig { bytes, ..config.journal },
             core: config.core.0,
@@ -131,7 +145,7 @@ impl JournalHost {
             entry: Vec::new(),
             entry_in_flight: false,
             lag_bytes: 0,
-            write_backs: 0,
+            back_bytes: 0,
             all_asked: true,
             stopping: false,
         }
@@ -296,15 +310,27 @@ impl JournalHost {
         }
     }
 
-    /// Whether logs should be asked to write what only the journal has.
-    fn wants_write_backs(&self, now: Mono) -> bool {
+    /// The largest piece: an entry has room for any two.
+    fn piece_bytes_max(&self) -> usize {
+        PIECE_BYTES_MAX.min(self.ring.entry_bytes_max() as usize / 2 - PIECE_HEAD_MAX)
+    }
+
+    /// Whether another log should be asked now to have everything in its segment, synced.
+    fn wants_settling(&self, now: Mono) -> bool {
         let old = self.ring.oldest().is_some_and(|at| now >= at.plus_ms(LAG_MS_MAX));
-        old || self.ring.is_filling() || self.lag_bytes * 4 >= self.config.lag_bytes * 3
+        let needed = old || self.ring.is_filling() || self.lag_bytes * 4 >= self.config.lag_bytes * 3;
+        needed && self.has_room_behind()
+    }
+
+    /// Whether another log may be asked to write behind the journal.
+    fn has_room_behind(&self) -> bool {
+        self.back_bytes < BACK_BYTES_MAX
     }
 
     /// When entries have waited long enough.
     pub fn next_wake(&self) -> Option<Mono> {
-        let idle = self.all_asked || self.stopping || self.write_backs >= WRITE_BACKS_MAX;
+        // With an entry in flight there is a turn when it is answered.
+        let idle = self.all_asked || self.stopping || self.entry_in_flight || !self.has_room_behind();
         self.ring.oldest().filter(|_| !idle).map(|at| at.plus_ms(LAG_MS_MAX))
     }
 }
@@ -319,9 +345,10 @@ impl Shard {
         }
         let mut offers = std::mem::take(&mut self.journal.entry);
         offers.clear();
+        let piece_bytes_max = self.journal.piece_bytes_max();
         for key in dirty.iter() {
             let offer = self.partitions.get(*key).and_then(|partition| partition.log.journal_offer());
-            offers.extend(offer.filter(|offer| offer.len <= PIECE_BYTES_MAX).map(|offer| (*key, offer)));
+            offers.extend(offer.filter(|offer| offer.len <= piece_bytes_max).map(|offer| (*key, offer)));
         }
         if offers.len() >= logs_min && self.journal.is_ready(&mut self.desk) {
             self.write_entry(&mut offers, dirty, waiting, now);
@@ -347,6 +374,7 @@ impl Shard {
             bytes += more;
             taken += 1;
         }
+        crate::invariant!(taken > 0, "an entry of {limit} bytes has no room for the first piece");
         let mut builder = EntryBuilder::with_capacity(bytes - ENTRY_HEAD);
         let keys = offers[..taken].iter().map(|(key, _)| *key).collect();
         let len = builder.block_bytes() as u64;
@@ -399,7 +427,7 @@ impl Shard {
             let log = &mut partition.log;
             self.desk.with_log(*key, |out| {
                 log.journaled(offer, now, out, &mut events);
-                if log.lagging_bytes() >= LAG_BYTES_MAX {
+                if log.lagging_bytes() >= LAG_BYTES_MAX && self.journal.has_room_behind() {
                     log.write_back(now, out);
                 }
             });
@@ -419,9 +447,9 @@ impl Shard {
         let lag_bytes = log.lagging_memory() as u64;
         journal.lag_bytes = journal.lag_bytes - share.lag_bytes + lag_bytes;
         share.lag_bytes = lag_bytes;
-        let writes_back = log.is_writing_back();
-        journal.write_backs = journal.write_backs + u32::from(writes_back) - u32::from(share.writes_back);
-        share.writes_back = writes_back;
+        let back_bytes = log.writing_back().map_or(0, |bytes| bytes.max(BACK_BYTES_MIN));
+        journal.back_bytes = journal.back_bytes - share.back_bytes + back_bytes;
+        share.back_bytes = back_bytes;
         while let Some((sequence, _)) = share.pieces.front().filter(|(_, end)| *end <= log.stable_storage_offset()) {
             journal.ring.release(*sequence);
             share.pieces.pop_front();
@@ -433,30 +461,47 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let share = std::mem::take(&mut partition.share);
         self.journal.lag_bytes -= share.lag_bytes;
-        self.journal.write_backs -= u32::from(share.writes_back);
+        self.journal.back_bytes -= share.back_bytes;
         for (sequence, _) in share.pieces {
             self.journal.ring.release(sequence);
         }
     }
 
-    /// Asks logs to write what only the journal has, oldest first, when there is a reason to; writes the tail.
+    /// Asks logs to settle, oldest first, when there is a reason to; writes the tail.
     pub(super) fn journal_upkeep(&mut self, now: Now) {
         if self.journal.all_asked && self.journal.ring.is_empty() {
             return self.journal.advance(false, &mut self.desk);
         }
-        while self.journal.write_backs < WRITE_BACKS_MAX && self.journal.wants_write_backs(now.mono) {
-            let Some((key, sequence)) = self.journal.ring.next_to_write_back() else {
-                self.journal.all_asked = true;
+        while self.journal.wants_settling(now.mono) {
+            let in_flight = self.journal.entry_in_flight;
+            let Some((key, sequence)) = self.journal.ring.next_to_settle(in_flight) else {
+                self.journal.all_asked = !in_flight;
                 break;
             };
             if let Some(partition) = self.partitions.get_mut(key)
                 && partition.share.pieces.front().is_some_and(|(first, _)| *first <= sequence)
             {
                 let log = &mut partition.log;
-                self.desk.with_log(key, |out| log.write_back(now, out));
+                self.desk.with_log(key, |out| log.settle(now, out));
                 self.rearm(key);
             }
         }
         self.journal.advance(false, &mut self.desk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_config::test_config;
+    use super::*;
+
+    /// Otherwise entries without a piece would fill the ring for good.
+    #[test]
+    fn the_largest_entry_of_the_smallest_journal_has_room_for_the_largest_piece() {
+        const FOLDER_NAME_MAX: usize = 255;
+        let entry = Ring::new(JOURNAL_BYTES_MIN).entry_bytes_max() as usize;
+        let config = JournalConfig { bytes: JOURNAL_BYTES_MIN, logs_min: 1, lag_bytes: 0 };
+        let host = JournalHost::new(&ShardConfig { journal: config, ..test_config(1, &[]) });
+        assert!(ENTRY_HEAD + 2 * PieceHead::piece_len(FOLDER_NAME_MAX, host.piece_bytes_max()) <= entry);
     }
 }

@@ -8,13 +8,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{ProducerId, TopicPartition};
+use crate::base::ids::{ConnId, ProducerId, TopicPartition};
 use crate::coord::{GroupAnswer, GroupRequest};
 use crate::meta::controller::{Answer, Command};
 use crate::meta::record::Record;
 
+use super::moves::MoveMessage;
+
 /// Names an ask in flight; chosen by the asking core, unique there.
 pub type AskKey = u64;
+
+/// The key of asks that are never replied to: no table hands it out.
+pub const QUIET: AskKey = AskKey::MAX;
 
 /// One core to another.
 #[derive(Debug)]
@@ -54,6 +59,12 @@ pub enum Message {
     },
     /// What core 0 found in the data folder at start; comes before the first [`Message::Committed`].
     Folder(Arc<FolderFacts>),
+    /// A Produce with acks=0 that came over this connection has failed: its client learns it by the closed connection.
+    HangUp {
+        conn: ConnId,
+    },
+    /// A step of a partition's move from core to core.
+    Move(MoveMessage),
     /// New log start offsets, to be kept in the folder's checkpoint before they are answered.
     KeepLogStarts {
         key: AskKey,
@@ -93,10 +104,11 @@ pub struct LogStart {
 /// A question to the core that owns the answer.
 #[derive(Debug)]
 pub enum Ask {
-    /// Append one batch to each of some partitions; `quiet` (acks=0) wants no reply.
+    /// Append one batch to each of some partitions. `quiet` (acks=0) wants no reply, but that this connection of the
+    /// asking core is closed when something fails ([`Message::HangUp`]).
     Produce {
         items: Vec<ProduceItem>,
-        quiet: bool,
+        quiet: Option<ConnId>,
     },
     Fetch(FetchAsk),
     /// Reply once with [`Reply::News`] when one of the partitions has something new to say.

@@ -5,24 +5,33 @@
 
 pub mod io;
 pub mod message;
+pub mod moves;
 pub mod partition;
 pub mod route;
 
 mod apply;
 mod controller_host;
 mod coordinator_host;
+mod early;
 mod events;
 mod fetch;
 mod folder;
 mod hosts;
 mod journal_host;
 mod journal_start;
+mod move_host;
 mod offsets;
 mod produce;
 mod reads;
 mod recovery_budget;
 mod stop;
 mod tail_budget;
+#[cfg(test)]
+pub mod test_config;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_full;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -42,11 +51,13 @@ use crate::port::turn::Token;
 
 use controller_host::ControllerHost;
 use coordinator_host::CoordinatorHost;
+use early::{Asked, Early};
 use fetch::{FetchJob, Watch};
 use folder::Folder;
 use io::{DiskAsker, DiskDesk};
 use journal_host::JournalHost;
 use message::{Ask, AskKey, FolderFacts, Message, PartitionError, Reply};
+use moves::{Mover, Transit};
 use offsets::{DeleteJob, OffsetJob};
 use partition::Partition;
 use produce::ProduceJob;
@@ -71,6 +82,8 @@ pub enum Notice {
     Recovered { log: String, report: String, remarkable: bool },
     /// The log folder failed.
     FolderOffline { reason: String },
+    /// So many connections may be open at the same time from now on; told by core 0.
+    ConnectionsMax(u32),
     /// The node cannot start.
     StartFailed { reason: String },
     /// Every log is closed as a clean start wants it; told by core 0.
@@ -143,7 +156,10 @@ pub struct ShardConfig {
 /// The state one core owns. Exists on every core; sees that core's partitions and a copy of the cluster's picture.
 #[derive(Debug)]
 pub struct Shard {
+    /// With the dynamic values of this broker on top of its settings.
     config: ShardConfig,
+    /// As the node has started with them.
+    start_settings: Rc<BrokerSettings>,
     /// The committed picture of the cluster.
     pub image: Image,
     pub route: Route,
@@ -173,8 +189,12 @@ pub struct Shard {
     reads: Reads,
     /// Asks of cores whose picture is ahead of this one.
     ahead: Vec<(CoreId, AskKey, i64, Ask)>,
-    /// Asks that came before a log was open, in order of arrival; bounded by the requests in flight of the node.
-    early: Vec<(CoreId, AskKey, Ask)>,
+    /// Asks that came before a log was open.
+    early: Early,
+    /// Partitions on their way from and to this core.
+    transit: Transit,
+    /// On core 0: which partition moves next.
+    mover: Option<Mover>,
     controller: Option<ControllerHost>,
     folder: Option<Folder>,
     coordinators: BTreeMap<i32, CoordinatorHost>,
@@ -186,6 +206,8 @@ pub struct Shard {
     outgoing: Vec<(CoreId, Message)>,
     notices: Vec<Notice>,
     retain_at: Mono,
+    /// When to look for producers that have been silent for too long.
+    expire_at: Mono,
     events: Vec<LogEvent>,
 }
 
@@ -195,7 +217,7 @@ impl Shard {
         let ahead_bytes = config.tail_cache_bytes / AHEAD_SHARE;
         let mut desk = DiskDesk::new(FileSlots::new(0, config.files_max), ahead_bytes);
         let folder = (config.core == CoreId(0)).then(|| Folder::start(config.clean_start, config.cores, &mut desk));
-        Shard {
+        let mut shard = Shard {
             image: Image::default(),
             route: Route::new(config.cores),
             applied_end: 0,
@@ -220,7 +242,9 @@ impl Shard {
             watch_of_ask: BTreeMap::new(),
             reads: Reads::default(),
             ahead: Vec::new(),
-            early: Vec::new(),
+            early: Early::default(),
+            transit: Transit::new(config.cores),
+            mover: (config.core == CoreId(0)).then(Mover::default),
             controller: None,
             folder,
             coordinators: BTreeMap::new(),
@@ -231,9 +255,13 @@ impl Shard {
             outgoing: Vec::new(),
             notices: Vec::new(),
             retain_at: now.mono.plus_ms(config.settings.retention_check_interval_ms.max(1)),
+            expire_at: now.mono.plus_ms(config.settings.producer_id_expiration_check_ms.max(1)),
             events: Vec::new(),
+            start_settings: config.settings.clone(),
             config,
-        }
+        };
+        shard.refresh_pins();
+        shard
     }
 
     pub fn node(&self) -> &NodeFacts {
@@ -256,8 +284,8 @@ impl Shard {
             Message::Ask { key, ask, .. } => self.ask(from, key, ask, now),
             Message::Reply { key, reply: Reply::Kept } => self.log_starts_kept(key),
             // Every other reply belongs to the engine's requests; it takes them before they get here.
-            Message::Reply { .. } => {}
-            Message::Forget { key } => self.forget(from, key),
+            Message::Reply { .. } | Message::HangUp { .. } => {}
+            Message::Forget { key } => self.forget(from, key, now),
             Message::Committed { end, records } => self.apply_committed(end, &records, now),
             Message::Applied { end } => {
                 if let Some(controller) = &mut self.controller {
@@ -265,6 +293,7 @@ impl Shard {
                 }
                 self.controller_progress(now);
             }
+            Message::Move(message) => self.move_message(message, now),
             Message::Folder(facts) => self.facts = facts,
             Message::FolderOffline { reason } => self.take_offline(&reason, now),
             Message::LogsClosed { checkpoints, clean } => self.logs_closed(from, checkpoints, clean),
@@ -277,12 +306,22 @@ impl Shard {
     }
 
     fn ask(&mut self, from: CoreId, key: AskKey, ask: Ask, now: Now) {
-        if self.is_stopping() {
-            self.reply((from, key), Reply::Refused(PartitionError::Stopping));
+        if self.is_early(&ask) && !self.is_stopping() {
+            let partitions = self.partitions_of(&ask);
+            self.early.push((from, key, ask), partitions);
             return;
         }
-        if self.is_early(&ask) {
-            self.early.push((from, key, ask));
+        self.serve((from, key, ask), now);
+    }
+
+    /// An ask whose turn it is. One that has waited does not ask again whether it must: it would find those that came
+    /// after it and wait still, and go behind them.
+    fn serve(&mut self, (from, key, ask): Asked, now: Now) {
+        if self.is_stopping() {
+            match ask {
+                Ask::Produce { quiet: Some(conn), .. } => self.send(from, Message::HangUp { conn }),
+                _ => self.reply((from, key), Reply::Refused(PartitionError::Stopping)),
+            }
             return;
         }
         match ask {
@@ -298,29 +337,52 @@ impl Shard {
         }
     }
 
-    /// Whether an ask must wait: a log is still being opened, or an earlier ask for one of its partitions waits.
-    /// Without the second a batch would overtake the one before it.
+    /// Whether an ask must wait: a log is still being opened or on its way here, or an earlier ask for one of its
+    /// partitions waits.
     fn is_early(&self, ask: &Ask) -> bool {
-        any_partition(ask, |id| {
-            let partition = self.by_id.get(&id).and_then(|key| self.partitions.get(*key));
-            partition.is_some_and(|partition| !partition.ready && partition.offline.is_none())
-                || self.early.iter().any(|(_, _, earlier)| any_partition(earlier, |other| other == id))
-        })
+        self.is_awaited(ask) || any_partition(ask, |id| !self.is_open(id) || self.early.awaits(id))
     }
 
-    /// A log has been opened, or will not be: asks that waited are asked again, in order.
-    fn ask_early(&mut self, now: Now) {
-        for (from, key, ask) in std::mem::take(&mut self.early) {
-            self.ask(from, key, ask, now);
+    /// Nothing has to be waited for: the log can be used, or never will be, or there is none and none is to come.
+    fn is_open(&self, id: TopicPartition) -> bool {
+        if self.is_coming(id) {
+            return false;
+        }
+        let partition = self.by_id.get(&id).and_then(|key| self.partitions.get(*key));
+        partition.is_none_or(|p| p.ready || p.offline.is_some() || p.waits_for_room())
+    }
+
+    /// A log has been opened, or will not be: asks that waited for it are asked again, in order.
+    fn ask_early(&mut self, id: TopicPartition, now: Now) {
+        let mut early = std::mem::take(&mut self.early);
+        let due = early.due(id, |id| self.is_open(id));
+        self.early = early;
+        for asked in due {
+            self.serve(asked, now);
         }
     }
 
-    fn forget(&mut self, from: CoreId, key: AskKey) {
+    /// Much has changed at once: whoever may go now, or will never be served, is asked again.
+    fn ask_all_early(&mut self, now: Now) {
+        let mut early = std::mem::take(&mut self.early);
+        let due = if self.is_stopping() { early.drain() } else { early.all_due(|id| self.is_open(id)) };
+        self.early = early;
+        for asked in due {
+            self.serve(asked, now);
+        }
+    }
+
+    fn forget(&mut self, from: CoreId, key: AskKey, now: Now) {
         if let Some(watch) = self.watch_of_ask.get(&(from, key)).copied() {
             self.drop_watch(watch);
             return;
         }
-        self.early.retain(|(core, early_key, _)| (*core, *early_key) != (from, key));
+        let mut early = std::mem::take(&mut self.early);
+        let due = early.forget(from, key, |id| self.is_open(id));
+        self.early = early;
+        for asked in due {
+            self.serve(asked, now);
+        }
         self.ahead.retain(|(core, ahead_key, _, _)| (*core, *ahead_key) != (from, key));
         for host in self.coordinators.values_mut() {
             if host.forget(from, key) {
@@ -338,13 +400,13 @@ impl Shard {
                 self.mark_dirty(key);
             }
             Some(DiskAsker::Folder(id)) => {
-                let event = self.folder.as_mut().and_then(|folder| folder.complete(id, result, &mut self.desk));
+                let event = self.folder.as_mut().and_then(|folder| folder.complete(id, result, now, &mut self.desk));
                 if let Some(event) = event {
                     self.folder_event(event, now);
                 }
             }
             Some(DiskAsker::JournalStart) => {
-                let event = self.folder.as_mut().and_then(|folder| folder.journals_step(result, &mut self.desk));
+                let event = self.folder.as_mut().and_then(|folder| folder.journals_step(result, now, &mut self.desk));
                 if let Some(event) = event {
                     self.folder_event(event, now);
                 }

@@ -3,7 +3,7 @@
 use crate::base::ids::CoreId;
 use crate::base::slots::Key;
 use crate::base::time::Now;
-use crate::log::{ReadError, ReadId, TimeOutcome, TimePoint, TimeTarget};
+use crate::log::{DeleteError, ReadError, ReadId, TimeOutcome, TimePoint, TimeTarget};
 
 use super::Shard;
 use super::fetch::{epoch_error, read_error};
@@ -160,7 +160,7 @@ impl Shard {
         let start = self.desk.with_log(key, |out| log.delete_records(before, now, out));
         // It may have rolled the log, and what only the journal has goes into the segment then.
         self.mark_dirty(key);
-        start.map_err(|_| PartitionError::OffsetOutOfRange)
+        start.map_err(delete_error)
     }
 
     /// Core 0 has kept the log start offsets of a DeleteRecords.
@@ -169,11 +169,40 @@ impl Shard {
             self.reply(work.asker, Reply::DeleteRecords(work.done));
         }
     }
+
+    /// The log start offsets that DeleteRecords moved will not be kept.
+    pub(super) fn refuse_delete_jobs(&mut self, error: &PartitionError) {
+        let jobs: Vec<Key> = self.delete_jobs.iter().map(|(job, _)| job).collect();
+        for job in jobs {
+            if let Some(work) = self.delete_jobs.remove(job) {
+                self.reply(work.asker, Reply::Refused(error.clone()));
+            }
+        }
+    }
+}
+
+/// Clients take an offset out of range for final, so only that is called so.
+fn delete_error(error: DeleteError) -> PartitionError {
+    match error {
+        DeleteError::OutOfRange => PartitionError::OffsetOutOfRange,
+        DeleteError::Unavailable => PartitionError::Storage,
+    }
 }
 
 fn found(point: Option<TimePoint>) -> OffsetFound {
     match point {
         Some(p) => OffsetFound { offset: p.offset, timestamp: p.timestamp, leader_epoch: p.leader_epoch },
         None => OffsetFound { offset: -1, timestamp: -1, leader_epoch: -1 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_does_not_serve_is_no_offset_out_of_range() {
+        assert_eq!(delete_error(DeleteError::Unavailable), PartitionError::Storage);
+        assert_eq!(delete_error(DeleteError::OutOfRange), PartitionError::OffsetOutOfRange);
     }
 }

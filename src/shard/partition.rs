@@ -35,7 +35,7 @@ pub enum AckWaiter {
     Controller,
 }
 
-/// A fetch that waits for news; see `watch.rs`.
+/// A fetch that waits for news; see `fetch.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watcher {
     pub watch: Key,
@@ -115,10 +115,18 @@ impl Partition {
         self.acks.pop_front().map(|ack| ack.waiter)
     }
 
+    /// The log cannot be opened before there is room on the disk.
+    pub fn waits_for_room(&self) -> bool {
+        !self.ready && self.no_space
+    }
+
     /// Whether a client may be served, and if not, why.
     pub fn serves_clients(&self) -> Result<(), PartitionError> {
         if let Some(reason) = &self.offline {
             return Err(reason.clone());
+        }
+        if self.waits_for_room() {
+            return Err(PartitionError::NoSpace);
         }
         match self.role {
             Role::Data | Role::Offsets => Ok(()),

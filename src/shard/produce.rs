@@ -1,6 +1,6 @@
 //! Stop 4 and 5 of the produce path on the owner's core: epoch and sequence checks, the append, and the parked answer.
 
-use crate::base::ids::CoreId;
+use crate::base::ids::{ConnId, CoreId};
 use crate::base::slots::Key;
 use crate::base::time::Now;
 use crate::batch::header::BatchHeader;
@@ -8,21 +8,29 @@ use crate::log::AppendError;
 use crate::log::producers::{SequenceError, Verdict};
 
 use super::Shard;
-use super::message::{AskKey, PartitionError, ProduceDone, ProduceItem, Produced, Reply};
+use super::message::{AskKey, Message, PartitionError, ProduceDone, ProduceItem, Produced, Reply};
 use super::partition::AckWaiter;
 
 /// A produce ask in work: answered as one message when its last item is durable or refused.
 #[derive(Debug)]
 pub struct ProduceJob {
     asker: (CoreId, AskKey),
-    quiet: bool,
+    /// As in [`super::message::Ask::Produce`].
+    quiet: Option<ConnId>,
     outstanding: u32,
     items: Vec<ProduceDone>,
 }
 
 impl Shard {
     /// Appends each item's batch and parks the answer until all of them are durable.
-    pub(super) fn produce(&mut self, from: CoreId, key: AskKey, items: Vec<ProduceItem>, quiet: bool, now: Now) {
+    pub(super) fn produce(
+        &mut self,
+        from: CoreId,
+        key: AskKey,
+        items: Vec<ProduceItem>,
+        quiet: Option<ConnId>,
+        now: Now,
+    ) {
         let job = self.produce_jobs.insert(ProduceJob {
             asker: (from, key),
             quiet,
@@ -98,10 +106,13 @@ impl Shard {
         if work.outstanding > 0 {
             return;
         }
-        if let Some(work) = self.produce_jobs.remove(job)
-            && !work.quiet
-        {
-            self.reply(work.asker, Reply::Produce(work.items));
+        let Some(work) = self.produce_jobs.remove(job) else { return };
+        match work.quiet {
+            None => self.reply(work.asker, Reply::Produce(work.items)),
+            Some(conn) if work.items.iter().any(|item| item.result.is_err()) => {
+                self.send(work.asker.0, Message::HangUp { conn });
+            }
+            Some(_) => {}
         }
     }
 

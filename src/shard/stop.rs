@@ -31,6 +31,9 @@ impl Stopping {
 impl Shard {
     /// Closes every log. Requests are refused from here on.
     pub fn stop(&mut self, now: Now) {
+        // What was to go to another core stays; what was to come is still heard of.
+        let called_off = self.transit.cancel_all();
+        self.call_off(called_off);
         let stopping = self.stopping.get_or_insert_with(Stopping::new);
         if stopping.begun {
             return;
@@ -42,7 +45,16 @@ impl Shard {
         for key in keys {
             self.with_log(key, now, |log, now, out, _| log.close(now, out));
         }
+        self.ask_all_early(now);
         self.stop_progress();
+    }
+
+    /// A log came from another core after the stop had begun.
+    pub(super) fn close_late(&mut self, key: Key, now: Now) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.open.push(key);
+        }
+        self.with_log(key, now, |log, now, out, _| log.close(now, out));
     }
 
     pub(super) fn log_closed(&mut self, key: Key) {
@@ -71,7 +83,8 @@ impl Shard {
     pub(super) fn stop_progress(&mut self) {
         let offline = self.folder_offline;
         let Some(stopping) = &mut self.stopping else { return };
-        if !stopping.begun || stopping.told || !(stopping.open.is_empty() || offline) {
+        let waits = !stopping.open.is_empty() || self.transit.coming() > 0;
+        if !stopping.begun || stopping.told || (waits && !offline) {
             return;
         }
         // A core that does not have the picture yet does not know its logs: the checkpoint files are left as they are.

@@ -78,8 +78,10 @@ pub struct Model {
     pub topics: BTreeMap<String, TopicModel>,
     sent: BTreeMap<RecordId, Sent>,
     pub commits: BTreeMap<CommitKey, Vec<Commit>>,
-    /// What was committed to topics of the same name before.
+    /// What may have been committed to topics of the same name before, and was not acknowledged.
     stale_commits: BTreeMap<CommitKey, BTreeSet<i64>>,
+    /// What was acknowledged for topics that are being removed: there until they are.
+    undecided_commits: BTreeMap<CommitKey, BTreeSet<i64>>,
     /// Who was given which share in which generation of which group.
     owners: BTreeMap<(String, i32, u8), String>,
     /// Records of one retention-free world only move their log start when a client asks for it.
@@ -196,15 +198,28 @@ impl Model {
             topic.configs.clear();
             topic.id = None;
         }
-        // Offsets of a removed topic may come back with its name (a late commit, tombstones that a power cut took).
+        // An offset whose outcome is not known may come late, to the next topic of the name. One that was acknowledged
+        // is the removed topic's for good, once that is removed.
         for (key, commits) in self.commits.iter_mut().filter(|((_, topic, _), _)| topic == name) {
-            let values = commits.drain(..).map(|commit| commit.value);
-            self.stale_commits.entry(key.clone()).or_default().extend(values);
+            for commit in commits.drain(..) {
+                let acked = matches!(commit.ended, Some((_, true)));
+                let kept = if acked { &mut self.undecided_commits } else { &mut self.stale_commits };
+                kept.entry(key.clone()).or_default().insert(commit.value);
+            }
         }
+    }
+
+    /// The topic does not exist any more.
+    pub fn removed(&mut self, name: &str) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.state = TopicState::Absent;
+        }
+        self.undecided_commits.retain(|(_, topic, _), _| topic != name);
     }
 
     /// The topic exists now.
     pub fn created(&mut self, name: &str, partitions: i32, id: Uuid) {
+        self.undecided_commits.retain(|(_, topic, _), _| topic != name);
         if let Some(topic) = self.topics.get_mut(name) {
             topic.state = TopicState::Exists;
             topic.incarnation += 1;
@@ -226,6 +241,14 @@ impl Model {
         let commits = self.commits.get_mut(key).into_iter().flatten();
         if let Some(commit) = commits.rev().find(|commit| commit.value == value && commit.ended.is_none()) {
             commit.ended = Some((now, ok));
+        }
+    }
+
+    /// A commit with an unknown outcome was read by somebody: it has happened.
+    pub fn commit_seen(&mut self, key: &CommitKey, value: i64, now: Mono) {
+        let commits = self.commits.get_mut(key).into_iter().flatten();
+        if let Some(commit) = commits.rev().find(|commit| commit.value == value && commit.ended.is_none()) {
+            commit.ended = Some((now, true));
         }
     }
 
@@ -256,7 +279,9 @@ impl Model {
             -1 => !commits.iter().any(acked),
             found
                 if !commits.iter().any(acked)
-                    && self.stale_commits.get(key).is_some_and(|stale| stale.contains(&found)) =>
+                    && [&self.stale_commits, &self.undecided_commits]
+                        .iter()
+                        .any(|kept| kept.get(key).is_some_and(|values| values.contains(&found))) =>
             {
                 true
             }

@@ -31,7 +31,8 @@ impl NodePlan {
         let fixed = [("node.id", "1"), ("auto.create.topics.enable", "false")];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let values: BTreeMap<String, String> = fixed.into_iter().chain(swarm.broker_configs.iter().cloned()).collect();
-        let settings = BrokerSettings::from_values(values).map_err(|errors| format!("{errors:?}"))?;
+        let mut settings = BrokerSettings::from_values(values).map_err(|errors| format!("{errors:?}"))?;
+        settings.cores = Some(swarm.cores);
         let (cores, files_max, tail_cache_bytes) = (swarm.cores, swarm.files_max, swarm.tail_cache_bytes);
         let (journal_lag_bytes, in_work) = (swarm.journal_lag_bytes, swarm.in_work);
         Ok(NodePlan { settings, cores, files_max, tail_cache_bytes, journal_lag_bytes, in_work })
@@ -72,6 +73,7 @@ impl NodePlan {
                 bytes_out: self.in_work.2,
                 idle_ms: self.settings.connections_idle_max_ms,
                 fetch_sessions: 10,
+                fetch_session_bytes: 1 << 20,
             };
             let notices = notices.clone();
             let report = move |core: CoreId, notice: Notice| notices.borrow_mut().push((core, notice));

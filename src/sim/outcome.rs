@@ -24,6 +24,16 @@ impl Options {
         Options { seed, swarm: Swarm::small(seed), cut_at_write, keep_trace: false }
     }
 
+    /// A run on a disk that is full for a while.
+    pub fn full(seed: u64) -> Options {
+        Options { seed, swarm: Swarm::full(seed), cut_at_write: None, keep_trace: false }
+    }
+
+    /// Partitions move and nothing else happens.
+    pub fn moving(seed: u64) -> Options {
+        Options { seed, swarm: Swarm::moving(seed), cut_at_write: None, keep_trace: false }
+    }
+
     /// The run of [`Options::with_mutation`] without the mistake: it must find nothing.
     pub fn control(seed: u64, mutation: Mutation) -> Options {
         let mut options = Options::with_mutation(seed, mutation);

@@ -16,6 +16,7 @@ use super::client::checker::Checker;
 use super::client::committer::Committer;
 use super::client::consumer::Consumer;
 use super::client::member::Member;
+use super::client::pinner::Pinner;
 use super::client::producer::{Producer, ProducerKind};
 use super::client::{Client, Cx};
 use super::faults;
@@ -53,6 +54,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Cut,
+    Kill,
     CleanRestart,
     ErrorsOn,
     ErrorsOff,
@@ -179,6 +181,9 @@ impl Run {
         for number in 0..swarm.members {
             self.seat(Box::new(Member::new(number % 2, number, "t0", swarm.commits)));
         }
+        if swarm.moves > 0 {
+            self.seat(Box::new(Pinner::new(swarm.moves)));
+        }
     }
 
     fn seat(&mut self, client: Box<dyn Client>) {
@@ -201,6 +206,7 @@ impl Run {
         let work_ms = swarm.work_ms;
         let mut at = |random: &mut Prng, fault| faults.push((random.below(work_ms), fault));
         (0..swarm.cuts).for_each(|_| at(random, Fault::Cut));
+        (0..swarm.kills).for_each(|_| at(random, Fault::Kill));
         (0..swarm.clean_restarts).for_each(|_| at(random, Fault::CleanRestart));
         if swarm.disk.write_error_one_in + swarm.disk.read_error_one_in > 0 {
             at(random, Fault::ErrorsOn);
@@ -367,12 +373,13 @@ impl Run {
             self.world.trace.event(begun, "fault", &[], || format!("{fault:?}"));
             match fault {
                 Fault::Cut if self.world.is_running() => self.cut(),
+                Fault::Kill if self.world.is_running() => self.kill(),
                 Fault::CleanRestart if self.world.is_running() => self.world.request_stop(),
-                Fault::Cut | Fault::CleanRestart => {}
+                Fault::Cut | Fault::Kill | Fault::CleanRestart => {}
                 Fault::ErrorsOn => self.world.disk.errors_on = true,
                 Fault::ErrorsOff => self.world.disk.errors_on = false,
                 Fault::Fill => {
-                    let room = self.world.random.below(1 << 20);
+                    let room = self.world.random.below(self.swarm.fill_room);
                     self.world.disk.profile.capacity = Some(self.world.disk.used() + room);
                 }
                 Fault::Room => self.world.disk.profile.capacity = None,
@@ -403,6 +410,13 @@ impl Run {
                 self.world.trace.event(now, "flip", &[], || flipped);
             }
         }
+        self.clean = false;
+        self.plan_start();
+    }
+
+    /// The process dies; what it has not synced may still be lost to a later cut.
+    fn kill(&mut self) {
+        self.world.process_dies();
         self.clean = false;
         self.plan_start();
     }
@@ -446,15 +460,16 @@ impl Run {
                     }
                 }
                 Notice::StoppedClean => self.clean = true,
-                Notice::Recovered { .. } => {}
+                Notice::Recovered { .. } | Notice::ConnectionsMax(_) => {}
             }
         }
     }
 
-    /// Nothing that was done to the disk excuses a failure.
+    /// Nothing that was done to the disk excuses a failure. A full disk excuses only that a stop is not in order.
     fn is_peaceful(&self) -> bool {
         let disk = &self.world.disk;
-        !disk.errors_on && disk.errors == 0 && disk.profile.capacity.is_none() && !self.swarm.full_disk
+        let stops_full = self.swarm.full_disk && self.world.is_stopping();
+        !disk.errors_on && disk.errors == 0 && !stops_full
     }
 
     /// Looks after time-outs and phases. False: the run is over.
@@ -498,8 +513,12 @@ impl Run {
             Phase::Work => {}
             Phase::Drain if idle => {
                 self.phase = Phase::LastRestart;
-                let cuts = self.world.random.chance(1, 2) && !self.swarm.page_cache;
-                if cuts { self.cut() } else { self.world.request_stop() }
+                match self.world.random.chance(1, 2) {
+                    // A power cut may take what such a node has acknowledged.
+                    true if self.swarm.page_cache => self.kill(),
+                    true => self.cut(),
+                    false => self.world.request_stop(),
+                }
             }
             Phase::Check if quiet => return false,
             _ if patience_over => {

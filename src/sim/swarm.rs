@@ -20,6 +20,10 @@ pub struct Swarm {
     pub batches: u32,
     pub commits: u32,
     pub admin_changes: u32,
+    /// Changes of pins, each of which moves a partition or two from core to core.
+    pub moves: u32,
+    /// Nothing fails and nothing ends: whoever is told to try again has found something.
+    pub calm: bool,
     pub records_per_batch_max: u64,
     pub value_max: u64,
     pub compression: bool,
@@ -47,6 +51,8 @@ pub struct Swarm {
     pub in_work: (usize, usize, usize),
     /// Power cuts at random times.
     pub cuts: u32,
+    /// Ends of the process alone, at random times: what it has written stays, synced or not.
+    pub kills: u32,
     pub clean_restarts: u32,
     /// Mean time between resets of a connection, milliseconds; 0: none.
     pub reset_every_ms: u64,
@@ -54,8 +60,10 @@ pub struct Swarm {
     pub flips: bool,
     /// The wall clock jumps.
     pub clock_jumps: bool,
-    /// Bytes the disk holds while it is (nearly) full.
+    /// The disk is full for a while.
     pub full_disk: bool,
+    /// At most so many bytes are left when it begins.
+    pub fill_room: u64,
     pub disk: DiskProfile,
     pub net: NetProfile,
     /// Clients work this long, then finish.
@@ -90,7 +98,10 @@ impl Swarm {
             swarm.disk.stall_one_in = 20 + random.below(200);
         }
         swarm.pile_up(seed);
+        swarm.kills = Prng::new(seed ^ 0x0dea_d0dd_0c0f_fee5).below(3) as u32;
+        swarm.shift(seed);
         swarm.forgo_syncs(seed);
+        swarm.fill_up(seed);
         swarm.finish(random)
     }
 
@@ -110,6 +121,31 @@ impl Swarm {
         swarm.delete_records = random.chance(1, 2);
         swarm.work_ms = 400;
         swarm.pile_up(seed);
+        swarm.shift(seed);
+        swarm.finish(random)
+    }
+
+    /// A run in which nothing happens but that partitions move.
+    pub fn moving(seed: u64) -> Swarm {
+        let random = &mut Prng::new(seed ^ 0x5eed_0f5e_7715_c4a1);
+        let mut swarm = Swarm::sizes(random);
+        swarm.cores = 2 + (seed % 3) as u16;
+        (swarm.calm, swarm.moves) = (true, 200);
+        swarm.committers += 1;
+        swarm.slow_readers = random.chance(1, 3);
+        swarm.pile_up(seed);
+        swarm.finish(random)
+    }
+
+    /// A run on a disk that is full for a while, with nothing else wrong.
+    pub fn full(seed: u64) -> Swarm {
+        let random = &mut Prng::new(seed ^ 0x5eed_0f5e_7715_c4a1);
+        let mut swarm = Swarm::sizes(random);
+        swarm.full_disk = true;
+        swarm.clean_restarts = random.below(2) as u32;
+        swarm.work_ms = 4_000;
+        swarm.pile_up(seed);
+        swarm.fill_up(seed);
         swarm.finish(random)
     }
 
@@ -164,6 +200,14 @@ impl Swarm {
         }
     }
 
+    /// In half of the runs with several cores partitions move between them. Numbers of its own, too.
+    fn shift(&mut self, seed: u64) {
+        let random = &mut Prng::new(seed ^ 0x4d0f_e5a1_10ca_70e5);
+        if self.cores > 1 && random.chance(1, 2) {
+            self.moves = 5 + random.below(40) as u32;
+        }
+    }
+
     /// Few runs sync after they answer. Nothing may take from such a node what it has not synced.
     fn forgo_syncs(&mut self, seed: u64) {
         let random = &mut Prng::new(seed ^ 0x0a11_0f17_1a7e_2222);
@@ -177,6 +221,22 @@ impl Swarm {
         self.broker_configs.push(("kataract.log.durability".to_owned(), "page-cache".to_owned()));
         self.topic_configs.push(("flush.messages".to_owned(), (1 + random.below(200)).to_string()));
         self.topic_configs.push(("flush.ms".to_owned(), (1 + random.below(500)).to_string()));
+    }
+
+    /// A full disk is met by those who change things, not by producers only: topics are made and removed, records
+    /// deleted, offsets committed. Numbers of its own.
+    fn fill_up(&mut self, seed: u64) {
+        if !self.full_disk {
+            return;
+        }
+        let random = &mut Prng::new(seed ^ 0x0f11_d15c_0f11_d15c);
+        self.fill_room = [1, 8 << 10, 128 << 10, 1 << 20][random.below(4) as usize];
+        self.admin_changes += 20 + random.below(40) as u32;
+        self.delete_records |= random.chance(1, 2);
+        self.topic_removal |= random.chance(1, 2);
+        self.committers = self.committers.max(1);
+        self.commits += 40;
+        self.think_ms = self.think_ms.min(5);
     }
 
     fn sizes(random: &mut Prng) -> Swarm {
@@ -194,6 +254,8 @@ impl Swarm {
             batches: 20 + random.below(60) as u32,
             commits: 10 + random.below(30) as u32,
             admin_changes: random.below(20) as u32,
+            moves: 0,
+            calm: false,
             records_per_batch_max: 1 + random.below(8),
             value_max,
             compression: random.chance(1, 2),
@@ -207,7 +269,7 @@ impl Swarm {
             retention_bytes: 3 << 20,
             files_max: pick(random, &[64, 200, 10_000]) as u32,
             tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
-            journal_bytes: pick(random, &[0, 64 << 10, 128 << 10, 1 << 20]),
+            journal_bytes: pick(random, &[0, 128 << 10, 160 << 10, 1 << 20]),
             journal_partitions: 1 + random.below(3),
             journal_lag_bytes: pick(random, &[0, 32 << 10, 1 << 20]),
             sleepy: false,
@@ -216,11 +278,13 @@ impl Swarm {
             page_cache: false,
             in_work: (8, 4 << 20, 8 << 20),
             cuts: 0,
+            kills: 0,
             clean_restarts: 0,
             reset_every_ms: 0,
             flips: false,
             clock_jumps: false,
             full_disk: false,
+            fill_room: 1 << 20,
             disk: DiskProfile { latency_ns: (latency / 10, latency), ..DiskProfile::default() },
             net: NetProfile {
                 segment_max: pick(random, &[1, 100, 2_000, 65_536]).max(20),

@@ -46,6 +46,7 @@ cases! {
     disk::written_blocks_are_read_back,
     disk::alignment_is_asked_of_direct_files_only,
     disk::zero_fill_extends_with_zeros_and_touches_nothing_else,
+    disk::reserving_extends_with_zeros_and_touches_nothing,
     disk::set_len_cuts_and_extends,
     disk::small_files_are_replaced_whole,
     disk::folders_are_made_listed_renamed_and_removed,

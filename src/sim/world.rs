@@ -158,6 +158,11 @@ impl<M: Machine> World<M> {
         !self.cores.is_empty()
     }
 
+    /// The node was asked to stop, and has not been started again since.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// The machines of the running node.
     pub fn machines(&self) -> impl Iterator<Item = &M> {
         self.cores.iter().map(|core| &core.machine)
@@ -184,14 +189,24 @@ impl<M: Machine> World<M> {
 
     /// The power is gone: the machines with it, and of the disk what was not on stable storage.
     pub fn power_cut(&mut self) {
+        self.disk.power_cut(&mut self.random);
+        self.gone("power cut");
+    }
+
+    /// The process is gone: the machines, and nothing that the disk was told.
+    pub fn process_dies(&mut self) {
+        self.disk.process_dies(&mut self.random);
+        self.gone("kill");
+    }
+
+    fn gone(&mut self, how: &'static str) {
         self.life += 1;
         self.cut_at_write = None;
         self.cores.clear();
-        self.disk.power_cut(&mut self.random);
         let mut out = NetOut::default();
         self.net.node_gone(&mut out);
         self.net_out(out);
-        self.trace.event(self.now, "power cut", &[self.disk.writes], || format!("after {} writes", self.disk.writes));
+        self.trace.event(self.now, how, &[self.disk.writes], || format!("after {} writes", self.disk.writes));
     }
 
     /// Plans [`Outward::CutDue`] for when the operation number `write` (of those that change the disk) is in flight.

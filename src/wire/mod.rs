@@ -50,6 +50,14 @@ impl TopicRef {
         TopicRef::Name(StrBytes::from_string(name.to_owned()))
     }
 
+    /// The same in memory of its own: a name in a request keeps the whole frame.
+    pub fn detached(&self) -> TopicRef {
+        match self {
+            TopicRef::Name(name) => TopicRef::named(name),
+            TopicRef::Id(id) => TopicRef::Id(*id),
+        }
+    }
+
     /// The name, when this is one.
     pub fn name(&self) -> Option<&str> {
         match self {

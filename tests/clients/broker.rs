@@ -24,6 +24,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub enum Driver {
     Posix,
     Uring,
+    #[cfg(feature = "glommio")]
+    Glommio,
 }
 
 impl Driver {
@@ -31,6 +33,8 @@ impl Driver {
         match self {
             Driver::Posix => "posix",
             Driver::Uring => "uring",
+            #[cfg(feature = "glommio")]
+            Driver::Glommio => "glommio",
         }
     }
 }
@@ -46,7 +50,7 @@ impl Broker {
     /// `None` (with a line that says why) when this host or this kind of run leaves the driver out.
     pub fn for_test(driver: Driver) -> Option<Broker> {
         if let Ok(address) = env::var("KATARACT_TEST_BROKER") {
-            if driver == Driver::Uring {
+            if driver != Driver::Posix {
                 skipped(&format!("one run is enough against {address}"));
                 return None;
             }
@@ -106,6 +110,13 @@ impl Node {
     pub fn start_with(driver: Driver, settings: &[&str], fill: impl FnOnce(&Path)) -> Option<Node> {
         if let Ok(address) = env::var("KATARACT_TEST_BROKER") {
             skipped(&format!("needs a node of its own, not {address}"));
+            return None;
+        }
+        #[cfg(feature = "glommio")]
+        if driver == Driver::Glommio
+            && let Err(error) = kataract::rt::probe::glommio()
+        {
+            skipped(&error);
             return None;
         }
         if driver == Driver::Uring {

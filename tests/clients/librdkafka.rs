@@ -30,7 +30,11 @@ pub fn run(bootstrap: &str, scenario: &str, shared: &Shared) -> Result<String, S
         "roundtrip" => roundtrip(bootstrap),
         "idempotent" => idempotent(bootstrap),
         "group" => librdkafka_group::group(bootstrap),
-        "survive" => survive(bootstrap, shared),
+        "survive" => {
+            survive(bootstrap, shared, "survive", &[("enable.idempotence", "true"), ("retry.backoff.ms", "50")])
+        }
+        // Whatever a broker says but yes is an error to it.
+        "brittle" => survive(bootstrap, shared, "brittle", &[("message.send.max.retries", "0")]),
         other => Err(format!("unknown scenario {other}")),
     }
 }
@@ -255,9 +259,9 @@ fn send_next(sender: &Sender, sent: &mut [usize; 3], partition: usize) -> Result
     sender.send("", &value, Some(i32::try_from(partition).map_err(say)?))
 }
 
-fn survive(bootstrap: &str, shared: &Shared) -> Result<String, String> {
-    let topic = new_topic(bootstrap, "survive", PARTITIONS)?;
-    let settings = [("enable.idempotence", "true"), ("retry.backoff.ms", "50"), ("reconnect.backoff.max.ms", "500")];
+fn survive(bootstrap: &str, shared: &Shared, name: &str, settings: &[(&str, &str)]) -> Result<String, String> {
+    let topic = new_topic(bootstrap, name, PARTITIONS)?;
+    let settings = [settings, &[("reconnect.backoff.max.ms", "500")]].concat();
     let sender = Sender::new(bootstrap, &topic, &settings)?;
     let mut sent = [0; 3];
     while !shared.ended.load(Ordering::Relaxed) {

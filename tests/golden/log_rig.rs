@@ -62,6 +62,10 @@ impl Disk {
                 let zeros = vec![0; usize::try_from(to - from).expect("a small fill")];
                 file(id).write_all_at(&zeros, from)?;
             }
+            DiskOp::Reserve { file: id, to, .. } => {
+                let len = file(id).metadata()?.len();
+                file(id).set_len(len.max(to))?;
+            }
             DiskOp::SetLen { file: id, len } => file(id).set_len(len)?,
             DiskOp::ReadFile { path, .. } => return Ok(DiskOutput::Data(Bytes::from(fs::read(self.path(&path))?))),
             DiskOp::WriteFile { path, data } => fs::write(self.path(&path), data)?,

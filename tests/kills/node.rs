@@ -24,6 +24,8 @@ pub const START_LIMIT: Duration = Duration::from_secs(60);
 pub enum Driver {
     Posix,
     Uring,
+    #[cfg(feature = "glommio")]
+    Glommio,
 }
 
 impl Driver {
@@ -31,6 +33,8 @@ impl Driver {
         match self {
             Driver::Posix => "posix",
             Driver::Uring => "uring",
+            #[cfg(feature = "glommio")]
+            Driver::Glommio => "glommio",
         }
     }
 
@@ -38,6 +42,10 @@ impl Driver {
     pub fn is_possible(self) -> bool {
         if self == Driver::Posix {
             return true;
+        }
+        #[cfg(feature = "glommio")]
+        if self == Driver::Glommio {
+            return kataract::rt::probe::glommio().map_err(|error| skipped(&error)).is_ok();
         }
         let mut builder: io_uring::Builder = io_uring::IoUring::builder();
         match builder.setup_single_issuer().setup_defer_taskrun().build(8) {

@@ -91,6 +91,7 @@ pub struct Sender {
     pub name: usize,
     book: Arc<Mutex<Book>>,
     ended: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Vec<u64>, String>>>,
 }
 
@@ -112,7 +113,7 @@ impl Sender {
     pub fn start(name: usize, address: &str, slots: &[Slot], seed: u64) -> Sender {
         let book = Book { acked: vec![Vec::new(); slots.len()], ..Book::default() };
         let book = Arc::new(Mutex::new(book));
-        let ended = Arc::new(AtomicBool::new(false));
+        let (ended, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let codec = ["none", "lz4", "zstd", "none"][name % 4];
         let mut config = ClientConfig::new();
         let settings = [
@@ -134,9 +135,10 @@ impl Sender {
         }
         let context = Acks { slots: slots.to_vec(), book: Arc::clone(&book) };
         let producer: ThreadedProducer<Acks> = config.create_with_context(context).expect("a producer");
-        let work = Work { name, producer, slots: slots.to_vec(), book: Arc::clone(&book), ended: Arc::clone(&ended) };
+        let (own, stop, wait) = (Arc::clone(&book), Arc::clone(&ended), Arc::clone(&held));
+        let work = Work { name, producer, slots: slots.to_vec(), book: own, ended: stop, held: wait };
         let thread = thread::spawn(move || work.run(&mut Prng::new(seed)));
-        Sender { name, book, ended, thread: Some(thread) }
+        Sender { name, book, ended, held, thread: Some(thread) }
     }
 
     /// What is acknowledged by now.
@@ -150,6 +152,11 @@ impl Sender {
 
     pub fn failure(&self) -> Option<String> {
         self.book.lock().expect("no panic under lock").failed.clone()
+    }
+
+    /// Whether to send nothing new for now: what is read from the start must not grow faster than it is read.
+    pub fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Relaxed);
     }
 
     /// Sends no more, waits for what is on the way. Records sent to each slot.
@@ -176,6 +183,7 @@ struct Work {
     slots: Vec<Slot>,
     book: Arc<Mutex<Book>>,
     ended: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
 }
 
 impl Work {
@@ -189,7 +197,7 @@ impl Work {
             if failed {
                 break;
             }
-            if sent.iter().sum::<u64>() > acked + BACKLOG {
+            if self.held.load(Ordering::Relaxed) || sent.iter().sum::<u64>() > acked + BACKLOG {
                 thread::sleep(Duration::from_millis(1));
                 continue;
             }

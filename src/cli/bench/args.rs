@@ -213,6 +213,10 @@ pub struct CompareArgs {
     /// Toss a coin in each round who runs first [default: A B A B]
     #[arg(long)]
     pub random: bool,
+    /// Have this machine write its page cache out before each run, so that what one cluster left there (its
+    /// acknowledgements need not have waited for it) is not written during the turn of the other
+    #[arg(long)]
+    pub settle: bool,
 }
 
 #[derive(Debug, Args)]

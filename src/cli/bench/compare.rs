@@ -5,6 +5,7 @@ use serde_json::json;
 use super::args::CompareArgs;
 use super::machine::Seen;
 use super::outcome::{Figure, Spread};
+use super::process;
 use super::report;
 use super::run::{Runner, Target};
 use super::store::{Entry, Session, Store, now_ms};
@@ -65,7 +66,7 @@ pub fn run(client: &ClientArgs, args: &CompareArgs, out: &mut Out<'_>) -> Result
         runner.check(target, &workload)?;
     }
     let places = targets.map(|target| json!({"name": target.name, "bootstrap": target.bootstrap}));
-    let plan = json!({"workload": workload, "clusters": places, "random": args.random});
+    let plan = json!({"workload": workload, "clusters": places, "random": args.random, "settle": args.settle});
     let seen = targets.map(|target| Seen::look(target, None)).to_vec();
     let name = super::name_of(&args.store, "compare");
     let mut store = Store::open(&args.store.out, &name, Session::new("compare", plan, seen))?;
@@ -76,6 +77,9 @@ pub fn run(client: &ClientArgs, args: &CompareArgs, out: &mut Out<'_>) -> Result
             continue;
         }
         let label = format!("[{}/{}] {}", round + 1, args.rounds, target.name);
+        if args.settle {
+            process::write_page_cache()?;
+        }
         let outcome = runner.measure(target, &workload, &label)?;
         if runner.is_stopped() {
             break;

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+
+use crate::cli::output::Failure;
 
 /// Linux counts CPU time in hundredths of a second for programs (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -45,6 +48,13 @@ pub fn memory(pid: u32) -> Option<(f64, f64)> {
         line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib * 1024.0 / 1e6)
     };
     Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+/// Writes what the page cache of this machine holds to its disks, by sync(1), and waits for it.
+pub fn write_page_cache() -> Result<(), Failure> {
+    let ended = Command::new("sync").status();
+    let ended = ended.map_err(|error| Failure::new(format!("sync, which --settle needs, did not start: {error}")))?;
+    if ended.success() { Ok(()) } else { Err(Failure::new(format!("sync, which --settle needs, ended with {ended}"))) }
 }
 
 /// The command of a process: what was run, without its arguments.

@@ -230,7 +230,10 @@ fn the_offsets_of_a_deleted_topic_go_but_not_those_of_its_successor() {
     for partition in 2..2_100 {
         world.coordinator_commit(partition);
     }
-    let outcome = world.coordinator.topic_deleted(world.now, "t", old);
+    world.coordinator.topic_deleted("t", old);
+    assert_eq!(world.fetch_all("g"), [("u".to_owned(), 0, 5)], "gone at once, whenever the tombstones come");
+    assert!(world.coordinator.next_wake().is_some_and(|at| at <= world.now.mono), "the job is due");
+    let outcome = world.coordinator.wake(world.now);
     assert!(outcome.records.len() <= limits_of::RECORDS_PER_STEP_MAX);
     world.take(outcome);
     // A topic of the same name comes at once, before the first job is done.
@@ -239,4 +242,53 @@ fn the_offsets_of_a_deleted_topic_go_but_not_those_of_its_successor() {
     world.commit_to(request);
     world.pass_ms(0);
     assert_eq!(world.fetch_all("g"), [("t".to_owned(), 2_099, 77), ("u".to_owned(), 0, 5)]);
+}
+
+/// A topic is made anew under its name while the tombstones of the old one are not written: its offsets must not become
+/// those of its namesake.
+#[test]
+fn what_was_committed_to_a_topic_that_is_gone_is_not_its_namesakes() {
+    let mut world = World::new();
+    let (old, new) = (Uuid([8; 16]), Uuid([9; 16]));
+    let commit = |world: &mut World, partition: i32, topic_id: Uuid| {
+        let mut request = commit_request("", -1, "t", partition, 40 + i64::from(partition));
+        request.topics[0].topic_id = topic_id;
+        assert_eq!(world.commit_to(request), None);
+    };
+    commit(&mut world, 0, old);
+    commit(&mut world, 1, new);
+    commit(&mut world, 2, Uuid::ZERO);
+    let fetched = |world: &mut World, topic_id: Uuid| {
+        let topic = FetchTopic { name: "t".into(), topic_id, partitions: vec![0, 1, 2] };
+        let request = GroupRequest::OffsetFetch(fetch_request("g", Some(vec![topic])));
+        let GroupAnswer::OffsetFetch(answer) = world.call(request) else { panic!() };
+        answer.topics[0].partitions.iter().map(|partition| partition.offset).collect::<Vec<_>>()
+    };
+    assert_eq!(fetched(&mut world, new), [-1, 41, 42]);
+    assert_eq!(fetched(&mut world, old), [40, -1, 42]);
+    assert_eq!(fetched(&mut world, Uuid::ZERO), [40, 41, 42]);
+    let all = GroupRequest::OffsetFetch(fetch_request("g", None));
+    let GroupAnswer::OffsetFetch(answer) = world.call(all) else { panic!() };
+    let ids: Vec<_> = answer.topics.iter().map(|topic| (topic.topic_id, topic.partitions.len())).collect();
+    assert_eq!(ids, [(Uuid::ZERO, 1), (old, 1), (new, 1)]);
+}
+
+/// The deletion of a topic came when the coordinator was not loaded: what it missed goes after the load, in the log
+/// too.
+#[test]
+fn offsets_of_topics_that_are_not_there_go_after_the_load() {
+    let mut world = World::new();
+    for (partition, topic, id) in [(0, "t", 8), (1, "t", 9), (2, "t", 0), (0, "gone", 0)] {
+        let mut request = commit_request("", -1, topic, partition, 7);
+        request.topics[0].topic_id = Uuid([id; 16]);
+        assert_eq!(world.commit_to(request), None);
+    }
+    world.coordinator.forget_absent_topics(|name, id| match id {
+        Uuid::ZERO => name == "t",
+        id => id == Uuid([9; 16]),
+    });
+    world.pass_ms(1);
+    // By id: the zero one comes first.
+    assert_eq!(world.fetch_all("g"), [("t".to_owned(), 2, 7), ("t".to_owned(), 1, 7)]);
+    assert_eq!(world.log.iter().filter(|record| record.value.is_none()).count(), 2);
 }

@@ -23,7 +23,7 @@ const FREED_SHARE: u64 = 8;
 #[derive(Debug)]
 struct Kept {
     position: u64,
-    /// Logs whose bytes are not in their segment yet.
+    /// Logs whose bytes are not synced in their segment yet.
     left: u32,
     /// All its logs.
     logs: Vec<Key>,
@@ -91,6 +91,7 @@ impl Ring {
     /// Enters an entry of `len` bytes with these logs: its place and number. `None`: there is no room, which is an
     /// answer.
     pub fn push(&mut self, len: u64, logs: Vec<Key>, now: Mono) -> Option<Mark> {
+        crate::invariant!(!logs.is_empty(), "an entry without logs would never be released");
         if len > self.entry_bytes_max() || self.pieces + logs.len() > PIECES_MAX {
             return None;
         }
@@ -141,9 +142,9 @@ impl Ring {
         }
     }
 
-    /// Whether entries should make room: three quarters of the space, or of the pieces, are taken.
+    /// Whether entries should make room: half of the space, or of the pieces, is taken.
     pub fn is_filling(&self) -> bool {
-        self.needed_bytes() * 4 >= (self.len - DATA_START) * 3 || self.pieces * 4 >= PIECES_MAX * 3
+        self.needed_bytes() * 2 >= self.len - DATA_START || self.pieces * 2 >= PIECES_MAX
     }
 
     /// Nothing is needed of it.
@@ -156,13 +157,15 @@ impl Ring {
         self.kept.front().map(|oldest| oldest.written_at)
     }
 
-    /// The next log that may hold the tail back, oldest first, each place asked about once: and the entry it is in.
-    pub fn next_to_write_back(&mut self) -> Option<(Key, u64)> {
+    /// The next log that may hold the tail back, oldest first, each place asked about once: and the entry it is in. The
+    /// newest entry's turn comes when it is not `in_flight` any more: its logs have nothing to settle for it before.
+    pub fn next_to_settle(&mut self, in_flight: bool) -> Option<(Key, u64)> {
         let first = self.first_sequence();
+        let end = self.next - u64::from(in_flight);
         if self.cursor.0 < first {
             self.cursor = (first, 0);
         }
-        loop {
+        while self.cursor.0 < end {
             let kept = self.kept.get((self.cursor.0 - first) as usize)?;
             match kept.logs.get(self.cursor.1) {
                 Some(log) if kept.left > 0 => {
@@ -172,6 +175,7 @@ impl Ring {
                 _ => self.cursor = (self.cursor.0 + 1, 0),
             }
         }
+        None
     }
 }
 
@@ -203,18 +207,19 @@ mod tests {
     }
 
     #[test]
-    fn each_log_of_each_entry_is_offered_once_for_writing_back() {
+    fn each_log_of_each_entry_is_offered_once_for_settling() {
         let mut ring = Ring::new(DATA_START + 64 * BLOCKS);
         ring.push(BLOCKS, vec![1, 2], Mono(0)).unwrap();
         ring.push(BLOCKS, vec![2, 3], Mono(0)).unwrap();
-        assert_eq!(ring.next_to_write_back(), Some((1, 1)));
+        assert_eq!(ring.next_to_settle(false), Some((1, 1)));
         ring.release(1);
         ring.release(1);
-        let rest: Vec<_> = std::iter::from_fn(|| ring.next_to_write_back()).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| ring.next_to_settle(false)).collect();
         assert_eq!(rest, [(2, 2), (3, 2)]);
         ring.push(BLOCKS, vec![4], Mono(0)).unwrap();
-        assert_eq!(ring.next_to_write_back(), Some((4, 3)));
-        assert_eq!(ring.next_to_write_back(), None);
+        assert_eq!(ring.next_to_settle(true), None, "nothing of it is durable yet");
+        assert_eq!(ring.next_to_settle(false), Some((4, 3)), "it was not passed over");
+        assert_eq!(ring.next_to_settle(false), None);
     }
 
     /// Random entries, releases and superblocks: from the tail on disk to the newest entry nothing is overwritten.

@@ -11,10 +11,13 @@ use crate::base::ids::NodeId;
 use super::super::image::{ConfigMap, Image, ResourceKind};
 use super::super::record::{ConfigRecord, Record};
 use super::super::settings::{
-    self, BrokerSettings, Kind, SettingError, Update, append_to_list, broker_setting, subtract_from_list, validate,
-    validate_topic,
+    self, BrokerSettings, Kind, PARTITION_CORES, SettingError, Update, append_to_list, broker_setting, check_cores,
+    check_lengths, subtract_from_list, validate, validate_topic,
 };
 use super::{AlteredConfig, Answer, ConfigChange, ConfigOp, ConfigReplacement, Decision, MetaError, OpKind, Refusal};
+
+/// Longest group that has configs of its own, bytes: no group with a longer name is served.
+const GROUP_NAME_BYTES_MAX: usize = 4096;
 
 /// A key whose change invalidates the eligible leader replicas.
 const MIN_ISR: &str = "min.insync.replicas";
@@ -113,6 +116,9 @@ fn check_resource(image: &Image, code: i8, name: &str) -> Result<ResourceKind, R
         ResourceKind::Topic if image.topic_named(name).is_none() => {
             Err(Refusal::new(MetaError::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")))
         }
+        ResourceKind::Group if name.len() > GROUP_NAME_BYTES_MAX => {
+            refuse(format!("Group names have at most {GROUP_NAME_BYTES_MAX} bytes."))
+        }
         ResourceKind::Group if name.is_empty() => refuse("Default group resources are not allowed.".to_owned()),
         ResourceKind::Broker if !name.is_empty() => match name.parse::<i32>() {
             // `+1` and `01` parse too, and would be stored beside `1`.
@@ -185,6 +191,10 @@ fn apply(
         None if kind == ResourceKind::Topic => {
             settings::effective(image, broker, resource, &op.name).and_then(|found| found.value).unwrap_or_default()
         }
+        // Kafka takes the default of a broker's list even where the file has a value; pins of the file are kept.
+        None if op.name == PARTITION_CORES && resource == broker.node_id.0.to_string() => {
+            broker.static_value(PARTITION_CORES).unwrap_or_default().to_owned()
+        }
         None => setting.and_then(|setting| setting.default).unwrap_or_default().to_owned(),
     };
     after.insert(op.name.as_str().into(), merge(&now, value).into());
@@ -206,10 +216,13 @@ fn difference(
         .map(|(name, value)| (&**name, Some(&**value)))
         .chain(before.keys().filter(|name| !after.contains_key(*name)).map(|name| (&**name, None)))
         .collect();
+    for (name, value) in changed.iter().filter_map(|&(name, value)| Some((name, value?))) {
+        check_lengths(name, value).map_err(invalid_config)?;
+    }
     match kind {
         ResourceKind::Topic => validate_topic(&after, broker).map_err(invalid_config)?,
         ResourceKind::Group => validate_group(&after, broker)?,
-        _ => validate_broker(&changed, resource.is_empty())?,
+        _ => validate_broker(&changed, resource, broker)?,
     }
     let mut records: Vec<Record> = changed
         .iter()
@@ -236,7 +249,7 @@ fn invalid_config(error: SettingError) -> Refusal {
 }
 
 /// Brokers: what cannot change at run time is refused; unknown keys are kept for plug-ins, as Kafka does.
-fn validate_broker(changed: &[(&str, Option<&str>)], default: bool) -> Result<(), Refusal> {
+fn validate_broker(changed: &[(&str, Option<&str>)], resource: &str, broker: &BrokerSettings) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(MetaError::InvalidRequest, message));
     let with_update = |update: Update| -> Vec<&str> {
         let is = |name: &&str| broker_setting(name).is_some_and(|setting| setting.update == update);
@@ -247,15 +260,23 @@ fn validate_broker(changed: &[(&str, Option<&str>)], default: bool) -> Result<()
         return refuse(format!("Cannot update these configs dynamically: Set({})", fixed.join(", ")));
     }
     let single = with_update(Update::PerBroker);
-    if default && !single.is_empty() {
+    if resource.is_empty() && !single.is_empty() {
         return refuse(format!(
             "Cannot update these configs at default cluster level, broker id must be specified: Set({})",
             single.join(", ")
         ));
     }
     for &(name, value) in changed {
-        if let Some(Err(error)) = value.map(|value| validate(ResourceKind::Broker, name, value)) {
+        let Some(value) = value else { continue };
+        if let Err(error) = validate(ResourceKind::Broker, name, value) {
             return refuse(error.kafka_text());
+        }
+        // How many cores another broker has is not known here.
+        if name == PARTITION_CORES
+            && resource == broker.node_id.0.to_string()
+            && let Some(cores) = broker.cores
+        {
+            check_cores(value, cores).or_else(|reason| refuse(format!("Invalid value for {name}: {reason}")))?;
         }
     }
     Ok(())

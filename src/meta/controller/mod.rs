@@ -15,6 +15,7 @@
 
 mod assignment;
 mod bootstrap;
+mod bounds;
 mod configs;
 mod names;
 mod partitions;
@@ -260,8 +261,8 @@ pub struct Decision {
 
 /// Decides one command. `image` must hold the records of every earlier decision.
 pub fn decide(image: &Image, broker: &BrokerSettings, command: Command, prng: &mut Prng) -> Decision {
-    match command {
-        Command::Bootstrap(bootstrap) => bootstrap::decide(image, broker, bootstrap),
+    let decision = match command {
+        Command::Bootstrap(bootstrap) => return bootstrap::decide(image, broker, bootstrap),
         Command::CreateTopics { topics, validate_only } => topics::create(image, broker, topics, validate_only, prng),
         Command::AutoCreateTopics { names } => topics::auto_create(image, broker, names, prng),
         Command::CreateOffsetsTopic => topics::create_offsets_topic(image, broker, prng),
@@ -274,7 +275,8 @@ pub fn decide(image: &Image, broker: &BrokerSettings, command: Command, prng: &m
             configs::change(image, broker, resources, validate_only)
         }
         Command::AllocateProducerIds { broker, broker_epoch } => allocate_producer_ids(image, broker, broker_epoch),
-    }
+    };
+    bounds::keep(image, broker, decision)
 }
 
 fn allocate_producer_ids(image: &Image, broker: NodeId, broker_epoch: i64) -> Decision {

@@ -1,6 +1,6 @@
 //! Config changes. The messages in quotes are what Apache Kafka 4.2 answered.
 
-use super::tests::{create, plain, run, started};
+use super::tests::{create, plain, run, settings, started};
 use super::*;
 use crate::meta::record::FeatureLevelRecord;
 
@@ -253,4 +253,97 @@ fn a_new_min_isr_clears_the_eligible_leader_replicas_where_the_feature_is_on() {
     controller.replay(&Record::FeatureLevel(feature)).expect("fits");
     let records = decide(&mut controller, "1");
     assert_eq!(records[1..], [Record::ClearElr { topic: "t".into() }]);
+}
+
+#[test]
+fn names_and_values_are_bounded_whether_the_name_is_known_or_not() {
+    let mut controller = with_topic();
+    let long = "v".repeat(32_767);
+    set(&mut controller, BROKER, "", "plugin.setting", &long).expect("as long as may be");
+    let (error, _) = set(&mut controller, BROKER, "", "plugin.setting", &format!("{long}v")).unwrap_err();
+    assert_eq!(error, MetaError::InvalidConfig);
+    let (error, message) = set(&mut controller, BROKER, "", &"n".repeat(256), "v").unwrap_err();
+    assert_eq!(error, MetaError::InvalidConfig);
+    assert!(message.len() < 100, "it is not repeated: {message}");
+    let (error, _) = set(&mut controller, TOPIC, "t", "retention.ms", &"9".repeat(40_000)).unwrap_err();
+    assert_eq!(error, MetaError::InvalidConfig);
+    let group = "g".repeat(4_097);
+    let (error, _) = set(&mut controller, GROUP, &group, "consumer.session.timeout.ms", "45000").unwrap_err();
+    assert_eq!(error, MetaError::InvalidRequest);
+    let mut topic = plain("long");
+    topic.configs = vec![("leader.replication.throttled.replicas".to_owned(), Some("0:1,".repeat(10_000)))];
+    assert_eq!(create(&mut controller, topic).unwrap_err().error, MetaError::InvalidConfig);
+}
+
+#[test]
+fn all_configs_together_are_bounded_and_deleting_some_makes_room() {
+    let mut controller = with_topic();
+    let decide = |controller: &mut Controller, command: Command| {
+        controller.decide(&settings(&[("kataract.partitions.max", "1000")]), command, &mut Prng::new(7))
+    };
+    let change = |controller: &mut Controller, changes: &[(&str, OpKind, Option<&str>)]| {
+        let resources = vec![ConfigChange { resource_type: BROKER, name: String::new(), changes: ops(changes) }];
+        results(decide(controller, Command::IncrementalAlterConfigs { resources, validate_only: false })).remove(0)
+    };
+    let value = "v".repeat(30_000);
+    let sets = |controller: &mut Controller, number: u32| {
+        change(controller, &[(&format!("key-{number}"), OpKind::Set, Some(&value))])
+    };
+    let taken = (0..1_000).take_while(|number| sets(&mut controller, *number).is_ok()).count() as u32;
+    let bytes = controller.image().config_bytes();
+    assert!((1 << 20..2 << 20).contains(&bytes), "{taken} values of {bytes} bytes");
+    assert_eq!(sets(&mut controller, taken).unwrap_err().0, MetaError::PolicyViolation);
+    change(&mut controller, &[("small", OpKind::Set, Some("v"))]).expect("something small still fits");
+    let mut topic = plain("configured");
+    let replicas = format!("{}0:1", "0:1,".repeat(7_000));
+    topic.configs = vec![("leader.replication.throttled.replicas".to_owned(), Some(replicas))];
+    let created = decide(&mut controller, Command::CreateTopics { topics: vec![topic], validate_only: false });
+    let Answer::TopicsCreated(mut created) = created.answer else { panic!("wrong answer") };
+    assert_eq!(created.remove(0).1.unwrap_err().error, MetaError::PolicyViolation);
+    assert!(controller.image().topic_named("configured").is_none());
+    let deleted: Vec<String> = (0..taken).map(|number| format!("key-{number}")).collect();
+    let deleted: Vec<_> = deleted.iter().map(|name| (name.as_str(), OpKind::Delete, None)).collect();
+    change(&mut controller, &deleted).expect("deleted");
+    sets(&mut controller, 0).expect("there is room again");
+    change(&mut controller, &[("key-0", OpKind::Delete, None), ("small", OpKind::Delete, None)]).expect("deleted");
+    assert_eq!(controller.image().config_bytes(), 0, "what was counted is given back");
+}
+
+#[test]
+fn a_decision_beyond_one_batch_of_records_is_refused_as_a_whole() {
+    let mut controller = with_topic();
+    let value = "v".repeat(30_000);
+    let names: Vec<String> = (0..300).map(|number| format!("key-{number}")).collect();
+    let sets: Vec<_> = names.iter().map(|name| (name.as_str(), OpKind::Set, Some(value.as_str()))).collect();
+    let resources = vec![
+        ConfigChange { resource_type: BROKER, name: String::new(), changes: ops(&sets) },
+        ConfigChange { resource_type: BROKER, name: "99".to_owned(), changes: ops(&sets[..1]) },
+    ];
+    let before = controller.image().config_bytes();
+    let answers = results(run(&mut controller, Command::IncrementalAlterConfigs { resources, validate_only: false }));
+    let errors: Vec<MetaError> = answers.into_iter().map(|answer| answer.unwrap_err().0).collect();
+    assert_eq!(errors, [MetaError::PolicyViolation, MetaError::InvalidRequest]);
+    assert_eq!(controller.image().config_bytes(), before);
+}
+
+#[test]
+fn pins_need_a_core_that_is_there_and_grow_from_those_of_the_file() {
+    let mut controller = started();
+    let mut broker = settings(&[("partition.cores", "a-b-0:1")]);
+    broker.cores = Some(2);
+    let mut change = |op, value: &str| {
+        let changes = ops(&[("partition.cores", op, Some(value))]);
+        let resources = vec![ConfigChange { resource_type: BROKER, name: "0".into(), changes }];
+        let command = Command::IncrementalAlterConfigs { resources, validate_only: false };
+        let result = results(controller.decide(&broker, command, &mut Prng::new(7))).remove(0);
+        result.map(|()| broker.partition_cores(controller.image()).to_owned())
+    };
+    assert_eq!(change(OpKind::Append, "c-1:0").as_deref(), Ok("a-b-0:1,c-1:0"));
+    assert_eq!(change(OpKind::Subtract, "a-b-0:1").as_deref(), Ok("c-1:0"));
+    let (error, message) = change(OpKind::Set, "c-1:2").unwrap_err();
+    assert_eq!(error, MetaError::InvalidRequest);
+    assert!(message.contains("c-1:2: the node has cores 0 to 1"), "{message}");
+    assert!(change(OpKind::Set, "c-1:1,c-1:0").unwrap_err().1.contains("c-1 is named twice"));
+    assert!(change(OpKind::Set, "__cluster_metadata-0:1").is_err());
+    assert_eq!(change(OpKind::Set, "").as_deref(), Ok(""), "none, whatever the file says");
 }

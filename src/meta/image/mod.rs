@@ -30,6 +30,12 @@ const TRANSACTION_RECORDS_MAX: usize = 100_000;
 /// The explicit config values of one resource, by key.
 pub type ConfigMap = BTreeMap<Box<str>, Box<str>>;
 
+/// What one value takes in the picture of a core, bytes: its texts, and its place in the maps.
+pub fn config_entry_bytes(resource: &str, name: &str, value: &str) -> usize {
+    const PLACE_BYTES: usize = 64;
+    resource.len() + name.len() + value.len() + PLACE_BYTES
+}
+
 /// What a config belongs to, with Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourceKind {
@@ -121,6 +127,8 @@ pub struct Image {
     brokers: BTreeMap<NodeId, BrokerImage>,
     controllers: BTreeMap<NodeId, ControllerImage>,
     configs: BTreeMap<ResourceKind, BTreeMap<Box<str>, ConfigMap>>,
+    /// What `configs` takes, as [`config_entry_bytes`] counts.
+    config_bytes: usize,
     features: BTreeMap<String, i16>,
     next_producer_id: i64,
     /// Records of the open transaction, not yet visible.
@@ -204,11 +212,16 @@ impl Image {
         match &r.value {
             Some(value) => {
                 let values = resources.entry(r.resource_name.as_str().into()).or_default();
-                values.insert(r.name.as_str().into(), value.as_str().into());
+                let before = values.insert(r.name.as_str().into(), value.as_str().into());
+                let freed = before.map_or(0, |before| config_entry_bytes(&r.resource_name, &r.name, &before));
+                self.config_bytes += config_entry_bytes(&r.resource_name, &r.name, value);
+                self.config_bytes -= freed;
             }
             None => {
                 if let Some(values) = resources.get_mut(r.resource_name.as_str()) {
-                    values.remove(r.name.as_str());
+                    let before = values.remove(r.name.as_str());
+                    self.config_bytes -=
+                        before.map_or(0, |before| config_entry_bytes(&r.resource_name, &r.name, &before));
                     if values.is_empty() {
                         resources.remove(r.resource_name.as_str());
                     }
@@ -227,6 +240,11 @@ impl Image {
         }
         changes.push(Change::FeatureChanged { name: r.name.clone(), level: r.level });
         Ok(())
+    }
+
+    /// What the explicit values of all resources take, as [`config_entry_bytes`] counts.
+    pub fn config_bytes(&self) -> usize {
+        self.config_bytes
     }
 
     /// Partitions of all topics together.

@@ -8,7 +8,7 @@ use crate::base::ids::{NodeId, TopicId, Uuid};
 use super::super::record::{
     LEADER_NONE, LEADER_UNCHANGED, PartitionChangeRecord, PartitionRecord, RECOVERY_UNCHANGED, TopicRecord,
 };
-use super::{ApplyError, Change, Image, ResourceKind};
+use super::{ApplyError, Change, Image, ResourceKind, config_entry_bytes};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +186,9 @@ impl Image {
         self.by_name.remove(&topic.name);
         self.partition_count -= topic.partitions.len();
         if let Some(configs) = self.configs.get_mut(&ResourceKind::Topic) {
-            configs.remove(&*topic.name);
+            let gone = configs.remove(&*topic.name).unwrap_or_default();
+            self.config_bytes -=
+                gone.iter().map(|(name, value)| config_entry_bytes(&topic.name, name, value)).sum::<usize>();
         }
         let partitions = topic.partitions.into_keys().collect();
         changes.push(Change::TopicRemoved { topic: id, name: topic.name, partitions });

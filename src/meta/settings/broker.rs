@@ -6,6 +6,7 @@ use crate::base::ids::NodeId;
 
 use super::super::image::Image;
 use super::listeners::{self, Listener};
+use super::pins::PARTITION_CORES;
 use super::value::{parse_bool, parse_list, parse_long};
 use super::{SettingError, Update, broker_setting};
 
@@ -48,17 +49,11 @@ pub struct BrokerSettings {
     pub metadata_log_dir: Option<String>,
     pub metadata_segment_bytes: u64,
     pub metadata_segment_ms: u64,
-    /// 0: no empty records.
-    pub metadata_idle_interval_ms: u64,
     pub socket_request_max_bytes: usize,
-    /// `None`: the system's own choice.
-    pub socket_send_buffer_bytes: Option<u32>,
-    pub socket_receive_buffer_bytes: Option<u32>,
     pub socket_listen_backlog: u32,
     /// `None`: idle connections stay.
     pub connections_idle_max_ms: Option<u64>,
     pub connections_max: u32,
-    pub connections_per_ip_max: u32,
     pub fetch_max_bytes: u64,
     pub fetch_session_slots: u32,
     pub describe_partitions_max: u32,
@@ -67,13 +62,11 @@ pub struct BrokerSettings {
     pub auto_create_topics: bool,
     pub delete_topics: bool,
     pub retention_check_interval_ms: u64,
-    pub flush_scheduler_interval_ms: u64,
     pub group_initial_rebalance_delay_ms: u64,
     pub group_session_timeout_min_ms: u64,
     pub group_session_timeout_max_ms: u64,
     pub group_size_max: u32,
     pub offset_metadata_max_bytes: u32,
-    pub offsets_commit_timeout_ms: u64,
     pub offsets_retention_ms: u64,
     pub offsets_retention_check_interval_ms: u64,
     pub offsets_partitions: i32,
@@ -81,9 +74,9 @@ pub struct BrokerSettings {
     pub offsets_segment_bytes: u64,
     pub producer_id_expiration_ms: u64,
     pub producer_id_expiration_check_ms: u64,
-    /// `None`: all cores of the machine.
+    /// `None`: not said; the node fills in how many it has.
     pub cores: Option<u16>,
-    /// auto, uring or posix.
+    /// auto, uring, posix or glommio.
     pub driver: String,
     /// `None`: a share of the machine's memory.
     pub memory_bytes: Option<u64>,
@@ -261,35 +254,46 @@ impl BrokerSettings {
         self.values.get(name).map(String::as_str)
     }
 
+    /// What `partition.cores` says now: this broker's dynamic value, else the file's.
+    pub fn partition_cores<'a>(&'a self, image: &'a Image) -> &'a str {
+        let dynamic = image.broker_config(self.node_id).get(PARTITION_CORES).map(|value| &**value);
+        dynamic.or_else(|| self.static_value(PARTITION_CORES)).unwrap_or_default()
+    }
+
     /// All static values, in order of their keys.
     pub fn static_values(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// These settings with the dynamic values of the image on top, for settings that may change at run time. A value
-    /// that is not legal is passed over and told.
+    /// that is not legal is passed over and told. (What topics inherit from their broker is not here:
+    /// [`super::effective`] looks at the image itself.)
     pub fn with_dynamic(&self, image: &Image) -> (BrokerSettings, Vec<SettingError>) {
-        let mut merged = self.values.clone();
+        let mut dynamic = BTreeMap::new();
         let mut errors = Vec::new();
         for values in [image.broker_default_config(), image.broker_config(self.node_id)] {
             for (name, value) in values {
-                let dynamic = broker_setting(name).filter(|setting| setting.update != Update::ReadOnly);
-                match dynamic.map(|setting| setting.check(value)) {
+                let setting = broker_setting(name).filter(|setting| setting.update != Update::ReadOnly);
+                match setting.map(|setting| setting.check(value)) {
                     Some(Ok(())) => {
-                        merged.insert(name.to_string(), value.to_string());
+                        dynamic.insert(name.to_string(), value.to_string());
                     }
                     Some(Err(error)) => errors.push(error),
                     None => {}
                 }
             }
         }
-        match BrokerSettings::read(&merged) {
-            Ok(read) => (BrokerSettings { values: self.values.clone(), ..read }, errors),
-            Err(more) => {
-                errors.extend(more);
-                (self.clone(), errors)
-            }
+        let mut settings = self.clone();
+        let mut reader = Reader { values: &dynamic, errors: Vec::new() };
+        // Where nothing is said the node may have put in what its memory has room for.
+        if dynamic.contains_key("max.connections") {
+            settings.connections_max = reader.number("max.connections");
         }
+        if dynamic.contains_key("producer.id.expiration.ms") {
+            settings.producer_id_expiration_ms = reader.number("producer.id.expiration.ms");
+        }
+        errors.append(&mut reader.errors);
+        (settings, errors)
     }
 
     fn read(values: &BTreeMap<String, String>) -> Result<BrokerSettings, Vec<SettingError>> {
@@ -337,14 +341,10 @@ impl BrokerSettings {
             metadata_log_dir: r.optional("metadata.log.dir"),
             metadata_segment_bytes: r.number("metadata.log.segment.bytes"),
             metadata_segment_ms: r.number("metadata.log.segment.ms"),
-            metadata_idle_interval_ms: r.number("metadata.max.idle.interval.ms"),
             socket_request_max_bytes: r.number("socket.request.max.bytes"),
-            socket_send_buffer_bytes: r.limit("socket.send.buffer.bytes"),
-            socket_receive_buffer_bytes: r.limit("socket.receive.buffer.bytes"),
             socket_listen_backlog: r.number("socket.listen.backlog.size"),
             connections_idle_max_ms: r.limit("connections.max.idle.ms"),
             connections_max: r.number("max.connections"),
-            connections_per_ip_max: r.number("max.connections.per.ip"),
             fetch_max_bytes: r.number("fetch.max.bytes"),
             fetch_session_slots: r.number("max.incremental.fetch.session.cache.slots"),
             describe_partitions_max: r.number("max.request.partition.size.limit"),
@@ -353,13 +353,11 @@ impl BrokerSettings {
             auto_create_topics: r.flag("auto.create.topics.enable"),
             delete_topics: r.flag("delete.topic.enable"),
             retention_check_interval_ms: r.number("log.retention.check.interval.ms"),
-            flush_scheduler_interval_ms: r.number("log.flush.scheduler.interval.ms"),
             group_initial_rebalance_delay_ms: r.number("group.initial.rebalance.delay.ms"),
             group_session_timeout_min_ms: r.number("group.min.session.timeout.ms"),
             group_session_timeout_max_ms: r.number("group.max.session.timeout.ms"),
             group_size_max: r.number("group.max.size"),
             offset_metadata_max_bytes: r.number("offset.metadata.max.bytes"),
-            offsets_commit_timeout_ms: r.number("offsets.commit.timeout.ms"),
             offsets_retention_ms: r.number::<u64>("offsets.retention.minutes").saturating_mul(60_000),
             offsets_retention_check_interval_ms: r.number("offsets.retention.check.interval.ms"),
             offsets_partitions: r.number("offsets.topic.num.partitions"),

@@ -7,6 +7,7 @@
 mod broker;
 mod effective;
 mod listeners;
+mod pins;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,9 @@ mod value;
 pub use broker::{BrokerSettings, Durability, Voter};
 pub use effective::{ConfigSource, Effective, Synonym, describe_broker, describe_group, describe_topic, effective};
 pub use listeners::Listener;
+pub use pins::{PARTITION_CORES, Pin, check_cores, parse_partition, parse_pins};
 pub use topic::{TimestampType, TopicSettings};
-pub use value::{SettingError, append_to_list, subtract_from_list, validate, validate_topic};
+pub use value::{SettingError, append_to_list, check_lengths, subtract_from_list, validate, validate_topic};
 
 /// Type of a value, with Kafka's numbers in DescribeConfigs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub enum Allowed {
     ListOf(&'static [&'static str]),
     /// `*`, or a list of partition:broker.
     ThrottledReplicas,
+    /// A list of topic-partition:core.
+    PartitionCores,
     /// latest, earliest, or `by_duration:` and an ISO 8601 duration.
     OffsetReset,
 }

@@ -56,7 +56,7 @@ fn every_default_is_legal_every_name_unique_and_every_synonym_a_broker_setting()
             assert!(setting.doc.ends_with('.') && setting.doc.len() > 20, "{}", setting.name);
         }
     }
-    assert_eq!(tables.map(|table| table.len()), [33, 17, 261]);
+    assert_eq!(tables.map(|table| table.len()), [33, 17, 262]);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn errors_of_a_file_name_the_key_the_value_and_what_is_allowed_all_at_once() {
     assert!(complaint(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:1")]).contains("cannot connect"));
     assert!(complaint(&[("process.roles", "broker")]).contains("one node"));
     assert!(complaint(&[("controller.quorum.voters", "x")]).contains("id@host:port"));
-    assert!(complaint(&[("kataract.driver", "magic")]).contains("auto, uring, posix"));
+    assert!(complaint(&[("kataract.driver", "magic")]).contains("auto, uring, posix, glommio"));
     assert!(complaint(&[("group.min.session.timeout.ms", "2000000")]).contains("group.max.session.timeout.ms"));
 }
 
@@ -311,13 +311,18 @@ fn dynamic_broker_values_come_on_top_where_the_setting_allows_it() {
     let settings = broker(&[("max.connections", "10")]);
     let image = image(&[
         (ResourceKind::Broker, "", "max.connections", "20"),
-        (ResourceKind::Broker, "0", "max.connections.per.ip", "5"),
+        (ResourceKind::Broker, "", "producer.id.expiration.ms", "30"),
+        (ResourceKind::Broker, "0", "producer.id.expiration.ms", "5"),
         (ResourceKind::Broker, "0", "num.partitions", "9"),
         (ResourceKind::Broker, "7", "max.connections", "1"),
     ]);
     let (now, errors) = settings.with_dynamic(&image);
     assert!(errors.is_empty());
-    assert_eq!((now.connections_max, now.connections_per_ip_max), (20, 5));
+    assert_eq!((now.connections_max, now.producer_id_expiration_ms), (20, 5));
+    let mut planned = settings.clone();
+    (planned.connections_max, planned.partitions_max) = (7, Some(3));
+    let (kept, _) = planned.with_dynamic(&Image::default());
+    assert_eq!(kept, planned, "what the node has put in stays");
     assert_eq!(now.num_partitions, 1, "read-only");
     assert_eq!(now.static_value("max.connections"), Some("10"));
 }

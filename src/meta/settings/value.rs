@@ -139,6 +139,7 @@ impl Setting {
                  [partitionId]:[brokerId],[partitionId]:[brokerId],...",
                 self.name
             )),
+            Allowed::PartitionCores => super::pins::parse_pins(value).err(),
             _ => None,
         }
     }
@@ -192,6 +193,24 @@ fn duration_parts(text: &str, units: &str) -> bool {
     true
 }
 
+/// Longest name of a setting that is stored, bytes: what brokers do not know may have any name.
+const NAME_BYTES_MAX: usize = 255;
+/// Longest value that is stored, bytes: as long as a string of the older requests can be.
+const VALUE_BYTES_MAX: usize = 32_767;
+
+/// Judges how long a name and its value are, whatever they mean.
+pub fn check_lengths(name: &str, value: &str) -> Result<(), SettingError> {
+    let error = |name: &str, reason: String| SettingError { name: name.to_owned(), value: None, reason };
+    if name.len() > NAME_BYTES_MAX {
+        return Err(error("", format!("Names of configs have at most {NAME_BYTES_MAX} bytes, one has {}", name.len())));
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        let reason = format!("The value of {name} has {} bytes, at most {VALUE_BYTES_MAX} are stored", value.len());
+        return Err(error(name, reason));
+    }
+    Ok(())
+}
+
 /// Judges one value of one resource, by name. Values that depend on each other: [`validate_topic`].
 pub fn validate(kind: ResourceKind, name: &str, value: &str) -> Result<(), SettingError> {
     let (setting, what) = match kind {
@@ -215,6 +234,7 @@ pub fn validate(kind: ResourceKind, name: &str, value: &str) -> Result<(), Setti
 /// Judges all explicit values of a topic: each alone, then those that depend on each other.
 pub fn validate_topic(values: &ConfigMap, broker: &BrokerSettings) -> Result<(), SettingError> {
     for (name, value) in values {
+        check_lengths(name, value)?;
         validate(ResourceKind::Topic, name, value)?;
     }
     let together = |name: &str, reason: String| SettingError { name: name.to_owned(), value: None, reason };

@@ -200,6 +200,39 @@ pub fn zero_fill_extends_with_zeros_and_touches_nothing_else(rig: &impl Rig) {
     });
 }
 
+/// Room that is reserved reads as zeros, extends the file, and leaves what is written before it, in it and after it.
+pub fn reserving_extends_with_zeros_and_touches_nothing(rig: &impl Rig) {
+    play(rig, || {
+        let block = pattern(6, 1);
+        let len = 3 << 20;
+        let reserve = |from, to| DiskOp::Reserve { file: FileId(2), from, to };
+        vec![
+            vec![(open(2, "r.log", DIRECT), opened(0))],
+            vec![(write(2, 0, &block, true), done("write"))],
+            vec![
+                (reserve(SPAN, 100), fails("reserve", DiskErrorKind::Invalid)),
+                (reserve(SPAN, 0), fails("end before start", DiskErrorKind::Invalid)),
+                (reserve(SPAN, SPAN), done("nothing to reserve")),
+                (reserve(SPAN, len + SPAN), done("reserve")),
+            ],
+            vec![
+                (read(2, 0, SPAN), data("before", block.clone())),
+                (read(2, SPAN, len), data("zeros", zeros(len))),
+                (read(2, len + SPAN, SPAN), data("end", Bytes::new())),
+            ],
+            vec![(write(2, 5 * SPAN, &block, true), done("write inside"))],
+            vec![(reserve(4 * SPAN, 8 * SPAN), done("over data"))],
+            vec![
+                (read(2, 4 * SPAN, SPAN), data("zeros before", zeros(SPAN))),
+                (read(2, 5 * SPAN, SPAN), data("written", block.clone())),
+                (read(2, 6 * SPAN, SPAN), data("zeros after", zeros(SPAN))),
+                (write(2, len + SPAN, &block, true), done("write behind")),
+            ],
+            vec![(read(2, len + SPAN, SPAN), data("written behind", block.clone()))],
+        ]
+    });
+}
+
 /// SetLen cuts and extends; what was cut does not come back.
 pub fn set_len_cuts_and_extends(rig: &impl Rig) {
     play(rig, || {

@@ -1,4 +1,4 @@
-//! Runs the contract against both real drivers.
+//! Runs the contract against every real driver of this build.
 
 use std::thread;
 use std::time::Duration;
@@ -51,6 +51,18 @@ fn uring() -> Option<Real> {
     }
 }
 
+/// The glommio cases run wherever it could.
+#[cfg(feature = "glommio")]
+fn glommio() -> Option<Real> {
+    match probe::glommio() {
+        Ok(()) => Some(Real(DriverKind::Glommio)),
+        Err(reason) => {
+            eprintln!("glommio case skipped: {reason}");
+            None
+        }
+    }
+}
+
 macro_rules! cases {
     ($($module:ident :: $case:ident),* $(,)?) => {
         mod on_posix {
@@ -61,6 +73,11 @@ macro_rules! cases {
             use super::*;
             $(#[test] fn $case() { if let Some(real) = uring() { $module::$case(&real); } })*
         }
+        #[cfg(feature = "glommio")]
+        mod on_glommio {
+            use super::*;
+            $(#[test] fn $case() { if let Some(real) = glommio() { $module::$case(&real); } })*
+        }
     };
 }
 
@@ -68,6 +85,7 @@ cases! {
     disk::written_blocks_are_read_back,
     disk::alignment_is_asked_of_direct_files_only,
     disk::zero_fill_extends_with_zeros_and_touches_nothing_else,
+    disk::reserving_extends_with_zeros_and_touches_nothing,
     disk::set_len_cuts_and_extends,
     disk::small_files_are_replaced_whole,
     disk::folders_are_made_listed_renamed_and_removed,

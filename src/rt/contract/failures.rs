@@ -87,6 +87,7 @@ pub fn accepting_rests_while_descriptors_are_short(real: &Real) {
     let case = match real.0 {
         DriverKind::Posix => "rt::contract::failures::short_of_descriptors_on_posix",
         DriverKind::Uring => "rt::contract::failures::short_of_descriptors_on_uring",
+        DriverKind::Glommio => "rt::contract::failures::short_of_descriptors_on_glommio",
     };
     let output =
         Command::new(program).args(["--exact", case, "--nocapture"]).env(OWN_PROCESS, "1").output().expect("run");
@@ -108,6 +109,14 @@ fn short_of_descriptors_on_posix() {
 fn short_of_descriptors_on_uring() {
     if std::env::var_os(OWN_PROCESS).is_some() && probe::uring().is_ok() {
         short_of_descriptors(&Real(DriverKind::Uring));
+    }
+}
+
+#[cfg(feature = "glommio")]
+#[test]
+fn short_of_descriptors_on_glommio() {
+    if std::env::var_os(OWN_PROCESS).is_some() && probe::glommio().is_ok() {
+        short_of_descriptors(&Real(DriverKind::Glommio));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rt::read_pool::ReadPool;
 use crate::rt::sys;
 
 /// Zeros written by one call, bytes.
-const ZERO_BYTES: usize = 1 << 20;
+const ZERO_BYTES: usize = 256 << 10;
 
 /// One operation and its file.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub fn execute(job: Job, pool: &ReadPool) -> DiskResult {
         }
         FileOp::Sync => ("sync", sync(&file.fd).map(|()| DiskOutput::Done)),
         FileOp::ZeroFill { from, to } => ("zero fill", zero_fill(&file.fd, from, to).map(|()| DiskOutput::Done)),
+        FileOp::Reserve { from, to } => ("reserve", reserve(&file.fd, from, to).map(|()| DiskOutput::Done)),
     };
     result.map_err(|error| disk_error(name, &file.path, &error))
 }
@@ -92,6 +93,17 @@ fn read(fd: &OwnedFd, position: u64, len: usize, mut chunk: Chunk) -> io::Result
     Ok(chunk)
 }
 
+/// A file system that cannot reserve gets zeros instead.
+fn reserve(fd: &OwnedFd, from: u64, to: u64) -> io::Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    match sys::reserve(fd, from, to) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => write_zeros(fd, from, to),
+        reserved => reserved,
+    }
+}
+
 fn zero_fill(fd: &OwnedFd, from: u64, to: u64) -> io::Result<()> {
     if from == to {
         return Ok(());
@@ -101,6 +113,10 @@ fn zero_fill(fd: &OwnedFd, from: u64, to: u64) -> io::Result<()> {
         Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(error),
         _ => {}
     }
+    write_zeros(fd, from, to)
+}
+
+fn write_zeros(fd: &OwnedFd, from: u64, to: u64) -> io::Result<()> {
     let zeros = Chunk::zeroed(ZERO_BYTES);
     let mut at = from;
     while at < to {

@@ -17,10 +17,10 @@ use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
 use super::read_pool::ReadPool;
 use super::slots::Slots;
+use super::sys;
 use super::worker::Workers;
-use super::{clock, sys};
 use crate::base::ids::{ConnId, CoreId};
-use crate::port::disk::{DiskResult, FileId};
+use crate::port::disk::{DiskError, DiskResult, FileId};
 use crate::port::net::NetOp;
 use crate::port::turn::Token;
 use net::{Epoll, PosixConn};
@@ -76,14 +76,17 @@ impl Backend for Posix {
         Ok(Posix { core, control, epoll, listeners, conns: Slots::new(), sends: 0, writes, reads })
     }
 
-    fn file_opened(&mut self, _id: FileId, _file: &Arc<OpenFile>) {}
+    fn file_opened(&mut self, _id: FileId, _file: &Arc<OpenFile>) -> Result<(), DiskError> {
+        Ok(())
+    }
 
     fn file_closed(&mut self, _id: FileId) {}
 
     fn disk(&mut self, token: Token, _id: FileId, file: &Arc<OpenFile>, op: FileOp, _events: &mut Events) {
         let lane = match op {
             FileOp::Read { .. } => &mut self.reads,
-            FileOp::Write { .. } | FileOp::Sync | FileOp::ZeroFill { .. } => &mut self.writes,
+            FileOp::Write { .. } | FileOp::Sync => &mut self.writes,
+            FileOp::ZeroFill { .. } | FileOp::Reserve { .. } => &mut self.writes,
         };
         lane.submit(token, disk::Job { file: file.clone(), op });
     }
@@ -144,16 +147,10 @@ impl Backend for Posix {
 impl Posix {
     /// The wait, shortened when a listener wants another look before its end.
     fn accept_timeout(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let mut timeout = timeout;
-        for listener in &self.listeners {
-            let wanted = match listener.pause.until() {
-                Some(until) => Duration::from_nanos(until - clock::mono()),
-                None if listener.look_again => Duration::ZERO,
-                None => continue,
-            };
-            timeout = Some(timeout.map_or(wanted, |timeout| timeout.min(wanted)));
+        if self.listeners.iter().any(|listener| listener.look_again && !listener.pause.rests()) {
+            return Some(Duration::ZERO);
         }
-        timeout
+        self.listeners.iter().fold(timeout, |timeout, listener| listener.pause.shorten(timeout))
     }
 }
 
@@ -162,7 +159,7 @@ impl Listener {
         if self.pause.ended() {
             self.look_again = true;
         }
-        if !self.look_again || self.pause.until().is_some() {
+        if !self.look_again || self.pause.rests() {
             return;
         }
         for _ in 0..ACCEPTS_PER_ROUND_MAX {

@@ -1,8 +1,7 @@
 //! Connections on epoll.
-#![allow(unsafe_code, reason = "epoll, recv and sendmsg")]
+#![allow(unsafe_code, reason = "epoll")]
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -67,48 +66,6 @@ pub struct PosixConn {
     _counted: Counted,
 }
 
-impl PosixConn {
-    /// `None`: the kernel has nothing yet.
-    fn try_recv(&self, buffer: &mut BytesMut) -> Option<io::Result<usize>> {
-        let spare = buffer.spare_capacity_mut();
-        loop {
-            // SAFETY: the kernel writes at most `spare.len()` bytes into memory that `buffer` owns.
-            let result = unsafe { libc::recv(self.fd.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len(), 0) };
-            match sys::check_size(result) {
-                Ok(count) => {
-                    let len = buffer.len() + count;
-                    // SAFETY: the kernel has written `count` bytes behind the old length, within the capacity.
-                    unsafe { buffer.set_len(len) };
-                    return Some(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    /// `None`: the kernel has no room yet.
-    fn try_send(&self, send: &mut Outgoing) -> Option<io::Result<()>> {
-        while !send.is_done() {
-            let slices = send.slices();
-            // SAFETY: all zeros is a valid msghdr.
-            let mut message: libc::msghdr = unsafe { mem::zeroed() };
-            message.msg_iov = slices.as_mut_ptr();
-            message.msg_iovlen = slices.len() as _;
-            // SAFETY: `message` and the slices it names, owned by `send`, outlive the call.
-            let result = unsafe { libc::sendmsg(self.fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL) };
-            match sys::check_size(result) {
-                Ok(count) => send.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        Some(Ok(()))
-    }
-}
-
 impl Posix {
     pub fn adopt_conn(&mut self, accepted: Accepted, events: &mut Events) {
         let Accepted { fd, peer, counted } = accepted;
@@ -158,7 +115,7 @@ impl Posix {
     fn recv_ready(&mut self, conn: ConnId, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         let Some(mut buffer) = entry.recv.take() else { return };
-        match entry.try_recv(&mut buffer) {
+        match sys::receive_now(&entry.fd, &mut buffer) {
             None => entry.recv = Some(buffer),
             Some(Ok(count)) => events.net.push(NetInput::Received { conn, buffer, count }),
             Some(Err(error)) => self.broke(conn, &error, events),
@@ -168,7 +125,7 @@ impl Posix {
     fn send_ready(&mut self, conn: ConnId, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         let Some(mut send) = entry.send.take() else { return };
-        match entry.try_send(&mut send) {
+        match sys::send_now(&entry.fd, &mut send) {
             None => entry.send = Some(send),
             Some(Ok(())) => {
                 self.sends -= 1;

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use io_uring::types::FsyncFlags;
 use io_uring::{opcode, squeue, types};
@@ -26,6 +27,10 @@ const CALL_BYTES_MAX: usize = 1 << 30;
 /// Memory of zeros that zero fills write from, bytes; small, because it counts as locked memory where it is registered.
 pub const ZERO_BYTES: usize = 256 << 10;
 
+/// A read moves at most so much at a time, bytes (a multiple of the block): what a sync has to wait for in the disk's
+/// queue behind a reader of cold data.
+const READ_BYTES_MAX: usize = 256 << 10;
+
 /// What a completion means for its operation.
 enum Next {
     Again,
@@ -35,6 +40,13 @@ enum Next {
 fn call_len(len: usize) -> u32 {
     // At most 2^30.
     len.min(CALL_BYTES_MAX) as u32
+}
+
+/// Whether a write may have to wait for a commit of the file system before it is with the disk, and so goes to a worker
+/// of the kernel.
+fn may_block(flight: &DiskFlight) -> bool {
+    let file = &flight.file;
+    matches!(flight.step, Step::Write { .. }) && file.direct && file.reserved.load(Ordering::Relaxed)
 }
 
 /// The next system call of an operation.
@@ -49,11 +61,11 @@ fn step_entry(target: Target, step: &mut Step, zeros_registered: bool) -> squeue
         Step::Read { position, chunk, done, len } => {
             // Within the chunk: it has room for `len` bytes, and `done` is less.
             let start = chunk.start_ptr().wrapping_add(*done);
-            let (len, offset) = (call_len(*len - *done), *position + *done as u64);
+            let (len, offset) = (call_len((*len - *done).min(READ_BYTES_MAX)), *position + *done as u64);
             entry_for!(target, |fd| opcode::Read::new(fd, start, len).offset(offset).build())
         }
         Step::Sync => entry_for!(target, |fd| opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()),
-        Step::Reserve { from, to } => {
+        Step::Reserve { from, to, .. } => {
             let (offset, len) = (*from, *to - *from);
             entry_for!(target, |fd| opcode::Fallocate::new(fd, len).offset(offset).build())
         }
@@ -70,13 +82,16 @@ fn step_entry(target: Target, step: &mut Step, zeros_registered: bool) -> squeue
 }
 
 /// Takes the result of a system call in.
-fn advance(step: &mut Step, result: i32, zeros: &Arc<Chunk>, pool: &ReadPool) -> Next {
+fn advance(step: &mut Step, result: i32, zero_bytes: &Arc<Chunk>, pool: &ReadPool) -> Next {
     let count = match usize::try_from(result) {
         Ok(count) => count,
-        Err(_) => match (-result, &*step) {
+        Err(_) => match (-result, &mut *step) {
             (libc::EINTR | libc::EAGAIN, _) => return Next::Again,
             // A file system that cannot reserve writes all the same.
-            (libc::EOPNOTSUPP, Step::Reserve { .. }) => 0,
+            (libc::EOPNOTSUPP, Step::Reserve { zeros, .. }) => {
+                *zeros = true;
+                0
+            }
             (errno, _) => return Next::Done(Err(io::Error::from_raw_os_error(errno))),
         },
     };
@@ -102,8 +117,9 @@ fn advance(step: &mut Step, result: i32, zeros: &Arc<Chunk>, pool: &ReadPool) ->
             Next::Done(Ok(DiskOutput::Data(pool.share(filled))))
         }
         Step::Sync => Next::Done(Ok(DiskOutput::Done)),
-        Step::Reserve { from, to } => {
-            *step = Step::Zero { at: *from, to: *to, zeros: zeros.clone() };
+        Step::Reserve { zeros: false, .. } => Next::Done(Ok(DiskOutput::Done)),
+        Step::Reserve { from, to, .. } => {
+            *step = Step::Zero { at: *from, to: *to, zeros: zero_bytes.clone() };
             Next::Again
         }
         Step::Zero { at, to, .. } => {
@@ -124,6 +140,7 @@ fn name(step: &Step) -> &'static str {
         Step::Write { .. } => "write",
         Step::Read { .. } => "read",
         Step::Sync => "sync",
+        Step::Reserve { zeros: false, .. } => "reserve",
         Step::Reserve { .. } | Step::Zero { .. } => "zero fill",
     }
 }
@@ -144,10 +161,14 @@ impl Uring {
                 Step::Read { position, chunk, done: 0, len: len as usize }
             }
             FileOp::Sync => Step::Sync,
-            FileOp::ZeroFill { from, to } if from == to => {
+            FileOp::ZeroFill { from, to } | FileOp::Reserve { from, to } if from == to => {
                 return events.disk.push((token, Ok(DiskOutput::Done)));
             }
-            FileOp::ZeroFill { from, to } => Step::Reserve { from, to },
+            FileOp::ZeroFill { from, to } => Step::Reserve { from, to, zeros: true },
+            FileOp::Reserve { from, to } => {
+                file.reserved.store(true, Ordering::Relaxed);
+                Step::Reserve { from, to, zeros: false }
+            }
         };
         let key = self.flights.insert(Flight::Disk(DiskFlight { token, id, file: file.clone(), step }));
         self.disk_ops += 1;
@@ -161,6 +182,7 @@ impl Uring {
             false => Target::Plain(flight.file.fd.as_raw_fd()),
         };
         let prepared = step_entry(target, &mut flight.step, self.zeros_registered).user_data(key);
+        let prepared = if may_block(flight) { prepared.flags(squeue::Flags::ASYNC) } else { prepared };
         // SAFETY: the memory belongs to the step (data, chunk, zeros), which stays in the flight table until the
         // completion, and so does the file.
         unsafe { self.ring.push(prepared) };

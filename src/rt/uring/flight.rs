@@ -71,10 +71,12 @@ pub enum Step {
         len: usize,
     },
     Sync,
-    /// Zero fill: reserving the space.
+    /// Reserving the space.
     Reserve {
         from: u64,
         to: u64,
+        /// Zeros follow: it was asked for them, or the file system cannot reserve.
+        zeros: bool,
     },
     /// Zero fill: writing zeros from `at` on.
     Zero {

@@ -29,7 +29,7 @@ use super::slots::Slots;
 use super::{clock, sys};
 use crate::base::chunk::Chunk;
 use crate::base::ids::CoreId;
-use crate::port::disk::FileId;
+use crate::port::disk::{DiskError, FileId};
 use crate::port::net::NetOp;
 use crate::port::turn::Token;
 use flight::{Flight, Flights, KEY_SPECIAL};
@@ -103,11 +103,12 @@ impl Backend for Uring {
         Ok(uring)
     }
 
-    fn file_opened(&mut self, id: FileId, file: &Arc<OpenFile>) {
+    fn file_opened(&mut self, id: FileId, file: &Arc<OpenFile>) -> Result<(), DiskError> {
         let room = id.0 < FIXED_FILES_MAX.min(self.fixed_slots);
         if room && self.ring.register_file(id.0, file.fd.as_raw_fd()) {
             self.fixed_files.insert(id);
         }
+        Ok(())
     }
 
     fn file_closed(&mut self, id: FileId) {
@@ -146,11 +147,7 @@ impl Backend for Uring {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         self.arm_listeners();
-        let mut timeout = timeout;
-        for until in self.listeners.iter().filter_map(|listener| listener.pause.until()) {
-            let left = Duration::from_nanos(until - clock::mono());
-            timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
-        }
+        let timeout = self.listeners.iter().fold(timeout, |timeout, listener| listener.pause.shorten(timeout));
         self.ring.enter(timeout)?;
         self.collect(events);
         Ok(())

@@ -105,7 +105,7 @@ impl Uring {
     pub fn arm_listeners(&mut self) {
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
-            if listener.armed || (listener.pause.until().is_some() && !listener.pause.ended()) {
+            if listener.armed || (listener.pause.rests() && !listener.pause.ended()) {
                 continue;
             }
             listener.armed = true;

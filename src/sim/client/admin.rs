@@ -215,9 +215,7 @@ impl Admin {
                         .model
                         .fail(|| format!("delete {topic}: {:?} at attempt {attempts}", ErrorCode::from_code(code))),
                 }
-                if let Some(topic) = cx.model.topics.get_mut(topic) {
-                    topic.state = TopicState::Absent;
-                }
+                cx.model.removed(topic);
                 Some(None)
             }
             Change::Grow { topic, partitions } => {

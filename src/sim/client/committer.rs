@@ -2,7 +2,8 @@
 
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest, OffsetCommitResponse, TopicName,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 
 use super::{Answer, Client, Cx, Line, Verdict, text, verdict};
@@ -10,6 +11,7 @@ use crate::sim::model::CommitKey;
 
 const FIND: u64 = 0;
 const COMMIT: u64 = 1;
+const FETCH: u64 = 2;
 
 /// One committer with a group of its own.
 #[derive(Debug)]
@@ -71,11 +73,32 @@ impl Committer {
                 Verdict::Done => cx.model.commit_ended(&key, value, now, true),
                 // It may have been written: the outcome stays unknown.
                 Verdict::Later => {
+                    cx.told_to_wait("OffsetCommit", part.error_code);
                     self.left += 1;
                     cx.wake_in_ms(20);
                 }
                 Verdict::Gone => cx.model.commit_ended(&key, value, now, false),
                 Verdict::Wrong(error) => cx.model.fail(|| format!("commit of {key:?}: {}", error.name())),
+            }
+        }
+    }
+}
+
+impl Committer {
+    /// Asks for everything it has committed.
+    fn fetch(&mut self, cx: &mut Cx<'_>) {
+        let request = OffsetFetchRequest::default().with_group_id(GroupId(text(&self.group))).with_topics(None);
+        let version = cx.version(2, 7);
+        self.line.send(&request, version, FETCH, true, cx);
+    }
+
+    /// What can be read must survive, whatever was answered when it was committed.
+    fn fetched(&mut self, response: &OffsetFetchResponse, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        for topic in &response.topics {
+            for part in topic.partitions.iter().filter(|part| part.error_code == 0) {
+                let key = (self.group.clone(), topic.name.0.to_string(), part.partition_index);
+                cx.model.commit_seen(&key, part.committed_offset, now);
             }
         }
     }
@@ -118,7 +141,9 @@ impl Client for Committer {
         if self.line.waiting() > 0 || self.left == 0 {
             return;
         }
-        if self.found {
+        if self.found && cx.swarm.full_disk && cx.chance(1, 3) {
+            self.fetch(cx);
+        } else if self.found {
             self.commit(cx);
         } else {
             find_coordinator(&mut self.line, &self.group, FIND, cx);
@@ -130,6 +155,10 @@ impl Client for Committer {
         cx.wake_in_ns = Some(think);
         if answer.tag == FIND {
             self.found = coordinator_found(&answer, cx);
+        } else if answer.tag == FETCH {
+            if let Some(response) = answer.decode::<OffsetFetchResponse>(cx) {
+                self.fetched(&response, cx);
+            }
         } else if let Some(response) = answer.decode::<OffsetCommitResponse>(cx) {
             self.committed(response, cx);
         }

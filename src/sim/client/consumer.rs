@@ -190,7 +190,10 @@ impl Consumer {
                     }
                 }
             }
-            Verdict::Later | Verdict::Gone => cx.wake_in_ms(20),
+            Verdict::Later | Verdict::Gone => {
+                cx.told_to_wait("ListOffsets", part.error_code);
+                cx.wake_in_ms(20);
+            }
             Verdict::Wrong(error) => cx.model.fail(|| format!("ListOffsets: {}", error.name())),
         }
     }
@@ -205,7 +208,10 @@ impl Consumer {
                 | ErrorCode::InconsistentTopicId,
             ) => return self.end_session(),
             Verdict::Wrong(error) => return cx.model.fail(|| format!("Fetch: {}", error.name())),
-            Verdict::Later | Verdict::Gone => return self.end_session(),
+            Verdict::Later | Verdict::Gone => {
+                cx.told_to_wait("Fetch", response.error_code);
+                return self.end_session();
+            }
         }
         if self.with_session {
             if self.session_epoch == 0 {
@@ -247,7 +253,10 @@ impl Consumer {
             }
             Verdict::Wrong(ErrorCode::InconsistentTopicId) => return self.end_session(),
             Verdict::Wrong(error) => return cx.model.fail(|| format!("Fetch of {place:?}: {}", error.name())),
-            Verdict::Later => return cx.wake_in_ms(20),
+            Verdict::Later => {
+                cx.told_to_wait("Fetch", part.error_code);
+                return cx.wake_in_ms(20);
+            }
             Verdict::Gone => {
                 cx.model.fail(|| format!("{place:?} exists and the answer to a fetch denies it"));
                 return;

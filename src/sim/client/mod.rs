@@ -7,6 +7,7 @@ pub mod checker;
 pub mod committer;
 pub mod consumer;
 pub mod member;
+pub mod pinner;
 pub mod producer;
 pub mod records;
 
@@ -52,6 +53,14 @@ impl Cx<'_> {
     /// A version of a range, mostly the newest.
     pub fn version(&mut self, least: i16, most: i16) -> i16 {
         if self.chance(1, 2) { most } else { least + self.below((most - least + 1) as u64) as i16 }
+    }
+
+    /// A client was told to try again: in a run in which nothing fails nobody has a reason to say so.
+    pub fn told_to_wait(&mut self, what: &str, code: i16) {
+        if self.swarm.calm && !self.draining {
+            let error = ErrorCode::from_code(code);
+            self.model.fail(|| format!("{what} was answered with {error:?} though nothing had failed"));
+        }
     }
 
     pub fn now(&self) -> Mono {

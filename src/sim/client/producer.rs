@@ -308,6 +308,7 @@ impl Producer {
             match verdict(part.error_code) {
                 Verdict::Done => self.acked((topic, incarnation, partition, number), part.base_offset, cx),
                 Verdict::Later => {
+                    cx.told_to_wait("Produce", part.error_code);
                     self.settle(&topic, incarnation, partition, number, State::Waiting);
                     cx.wake_in_ms(20);
                 }

@@ -31,8 +31,9 @@ pub struct SimFile {
     len: u64,
     durable_len: u64,
     older: BTreeMap<u64, Vec<Vec<u8>>>,
-    /// A sync has failed: what was pending then is never made durable by a later one (as Linux drops dirty pages).
-    sync_failed: bool,
+    /// What was in `older` when a sync failed: no later sync makes those sectors durable (as Linux drops dirty pages),
+    /// only a later write of them does.
+    stuck: BTreeMap<u64, Vec<Vec<u8>>>,
 }
 
 impl SimFile {
@@ -96,6 +97,7 @@ impl SimFile {
             let whole = sector * SECTOR as u64 >= position && (sector + 1) * (SECTOR as u64) <= end;
             if durable && whole {
                 self.older.remove(&sector);
+                self.stuck.remove(&sector);
             } else if !durable {
                 let content = self.sector(sector);
                 self.older.entry(sector).or_default().push(content);
@@ -106,6 +108,7 @@ impl SimFile {
             // Sectors written in part: their pages are written back whole.
             for sector in [position / SECTOR as u64, (end - 1) / SECTOR as u64] {
                 self.older.remove(&sector);
+                self.stuck.remove(&sector);
             }
             self.durable_len = self.durable_len.max(end);
         }
@@ -114,15 +117,35 @@ impl SimFile {
 
     /// Everything so far is on stable storage.
     pub fn sync(&mut self) {
-        if !self.sync_failed {
-            self.older.clear();
+        for (sector, _) in std::mem::take(&mut self.older) {
+            self.stuck.remove(&sector);
         }
         self.durable_len = self.len;
     }
 
+    /// A read past the page cache after a failed sync: what the device has there is what stays, whatever the page cache
+    /// held.
+    pub fn settle(&mut self, position: u64, len: u64, random: &mut Prng) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        let fate = fate(random);
+        for sector in sectors(position, position.saturating_add(len)) {
+            // One that was written again since is in the page cache for good reason: it is written out first.
+            if !self.older.contains_key(&sector)
+                && let Some(versions) = self.stuck.remove(&sector)
+            {
+                let (content, _) = self.pick(sector, versions, fate, random);
+                self.copy_in(sector * SECTOR as u64, &content);
+            }
+        }
+    }
+
     /// A sync that failed.
     pub fn fail_sync(&mut self) {
-        self.sync_failed = true;
+        for (sector, versions) in std::mem::take(&mut self.older) {
+            self.stuck.entry(sector).or_default().extend(versions);
+        }
     }
 
     /// Cuts or extends, size and all on stable storage.
@@ -145,6 +168,11 @@ impl SimFile {
         self.durable_len = self.durable_len.min(len);
     }
 
+    /// Grows to `to` unless it is longer; the length is not on stable storage.
+    pub fn reserve(&mut self, to: u64) {
+        self.len = self.len.max(to);
+    }
+
     /// Zeros over a range, on stable storage.
     pub fn zero(&mut self, from: u64, to: u64) {
         if from >= to {
@@ -158,6 +186,7 @@ impl SimFile {
             let sectors: Vec<u64> = sectors(from, to).collect();
             for sector in sectors {
                 self.older.remove(&sector);
+                self.stuck.remove(&sector);
             }
         }
         self.len = self.len.max(to);
@@ -174,14 +203,14 @@ impl SimFile {
         }
         let first = from.div_ceil(SECTOR as u64);
         let last = (to / SECTOR as u64).max(first);
-        let sectors: Vec<u64> = self.older.range(first..last).map(|(at, _)| *at).collect();
-        for sector in sectors {
-            self.older.remove(&sector);
-        }
+        let range = first..last;
+        self.older.retain(|at, _| !range.contains(at));
+        self.stuck.retain(|at, _| !range.contains(at));
     }
 
     /// A write that the power cut (or an error) caught: some of its sectors arrive, one of them perhaps torn.
-    pub fn write_in_part(&mut self, position: u64, data: &[u8], random: &mut Prng) {
+    /// `durable`: on stable storage, as far as they do.
+    pub fn write_in_part(&mut self, position: u64, data: &[u8], durable: bool, random: &mut Prng) {
         let count = sectors(position, position + data.len() as u64).count() as u64;
         let fate = fate(random);
         // In order of the sectors up to a point, or any of them.
@@ -200,10 +229,10 @@ impl SimFile {
             let part = &data[(from - position) as usize..(to - position) as usize];
             let part = if torn { &part[..random.below(part.len() as u64 + 1) as usize] } else { part };
             if arrives && !part.is_empty() {
-                self.write(from, part, true);
+                self.write(from, part, durable);
             }
         }
-        if self.len > old_len && random.chance(1, 4) {
+        if durable && self.len > old_len && random.chance(1, 4) {
             // The size is written after the data, or not any more.
             self.resize(old_len);
         }
@@ -213,29 +242,36 @@ impl SimFile {
     pub fn power_cut(&mut self, random: &mut Prng) {
         let fate = fate(random);
         let mut reach = self.durable_len;
-        for (sector, mut versions) in std::mem::take(&mut self.older) {
-            versions.push(self.sector(sector));
-            let newest = versions.len() - 1;
-            let pick = match fate {
-                Fate::Survives => newest,
-                Fate::Vanishes => 0,
-                Fate::Mixed => random.below(versions.len() as u64) as usize,
-            };
-            let mut content = versions[pick].clone();
-            if fate == Fate::Mixed && random.chance(1, 16) {
-                let other = &versions[random.below(versions.len() as u64) as usize];
-                let cut = random.below(SECTOR as u64 + 1) as usize;
-                content[cut..].copy_from_slice(&other[cut..]);
-            }
-            if pick > 0 {
+        for (sector, newer) in std::mem::take(&mut self.older) {
+            self.stuck.entry(sector).or_default().extend(newer);
+        }
+        for (sector, versions) in std::mem::take(&mut self.stuck) {
+            let (content, changed) = self.pick(sector, versions, fate, random);
+            if changed {
                 reach = reach.max(((sector + 1) * SECTOR as u64).min(self.len));
             }
             self.copy_in(sector * SECTOR as u64, &content);
         }
         let len = if self.len > reach && random.chance(1, 2) { self.len } else { reach };
         self.set_len(len.min(self.len));
-        self.sync_failed = false;
-        self.older.clear();
+    }
+
+    /// What is left of a sector, one of the `versions` before or the present one, and whether it is not the oldest.
+    fn pick(&self, sector: u64, mut versions: Vec<Vec<u8>>, fate: Fate, random: &mut Prng) -> (Vec<u8>, bool) {
+        versions.push(self.sector(sector));
+        let newest = versions.len() - 1;
+        let pick = match fate {
+            Fate::Survives => newest,
+            Fate::Vanishes => 0,
+            Fate::Mixed => random.below(versions.len() as u64) as usize,
+        };
+        let mut content = versions[pick].clone();
+        if fate == Fate::Mixed && random.chance(1, 16) {
+            let other = &versions[random.below(versions.len() as u64) as usize];
+            let cut = random.below(SECTOR as u64 + 1) as usize;
+            content[cut..].copy_from_slice(&other[cut..]);
+        }
+        (content, pick > 0)
     }
 
     /// Turns over one bit, as a bad sector does.
@@ -290,7 +326,7 @@ mod tests {
             let mut random = Prng::new(seed);
             let mut file = SimFile::default();
             file.write(0, &[1; 700], true);
-            file.write_in_part(0, &[&[1; 700][..], &[2; 300]].concat(), &mut random);
+            file.write_in_part(0, &[&[1; 700][..], &[2; 300]].concat(), true, &mut random);
             assert_eq!(file.read(0, 700), [1; 700], "seed {seed}");
             file.write(0, &[&[1; 700][..], &[3; 300]].concat(), false);
             file.power_cut(&mut random);
@@ -316,5 +352,24 @@ mod tests {
             lost |= file.read(0, SECTOR) == [1; SECTOR];
         }
         assert!(lost, "a second sync does not bring back what the first one lost");
+    }
+
+    #[test]
+    fn what_was_read_past_the_page_cache_after_a_failed_sync_stays() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let mut random = Prng::new(seed);
+            let mut file = SimFile::default();
+            file.write(0, &[1; SECTOR], true);
+            file.write(0, &[2; SECTOR], false);
+            file.fail_sync();
+            file.settle(0, SECTOR as u64, &mut random);
+            let read = file.read(0, SECTOR);
+            file.sync();
+            file.power_cut(&mut random);
+            assert_eq!(file.read(0, SECTOR), read, "seed {seed}");
+            seen.insert(read[0]);
+        }
+        assert_eq!(seen.len(), 2, "old and new");
     }
 }

@@ -1,9 +1,10 @@
 //! The made-up disk: files as bytes, operations that take virtual time, and everything a disk may do to a node.
 //!
 //! An operation has its effect when it is answered; operations in flight together are answered in any order. When the
-//! power goes, each one in flight has happened, or not, or in part ([`file`], [`tree`]). Sizes, alignment and names are
-//! checked as the real drivers check them. What a test may turn on beside: errors, a full disk, flipped bits, and the
-//! mutations that prove the checks ([`Mutation`]).
+//! power goes, each one in flight has happened, or not, or in part ([`file`], [`tree`]). When the process dies it is
+//! the same, but what is not synced stays to be seen, and to be lost to a later power cut. Sizes, alignment and names
+//! are checked as the real drivers check them. What a test may turn on beside: errors, a full disk, flipped bits, and
+//! the mutations that prove the checks ([`Mutation`]).
 
 pub mod file;
 pub mod tree;
@@ -71,6 +72,8 @@ pub struct Disk {
     pub writes: u64,
     /// Errors that were injected since the beginning.
     pub errors: u64,
+    /// Renamings asked for while the disk was full: every other one is refused.
+    full_renames: u64,
 }
 
 impl Disk {
@@ -85,6 +88,7 @@ impl Disk {
             in_flight: BTreeMap::new(),
             writes: 0,
             errors: 0,
+            full_renames: 0,
         }
     }
 
@@ -118,6 +122,12 @@ impl Disk {
             self.errors += 1;
             return Some((op, Err(error)));
         }
+        if let DiskOp::Read { file, position, len } = &op
+            && let Some(Handle::Open { inode, direct: true, .. }) = self.handles.get(&(core, *file))
+            && let Some(file) = self.files.get_mut(inode)
+        {
+            file.settle(*position, u64::from(*len), random);
+        }
         let result = self.execute(core, &op);
         Some((op, result))
     }
@@ -136,7 +146,7 @@ impl Disk {
             return None;
         }
         match op {
-            DiskOp::Write { .. } => self.half_done(core, op, random),
+            DiskOp::Write { .. } => self.half_done(core, op, true, random),
             DiskOp::Sync { file } => {
                 if let Some(file) = self.open_inode(core, *file).and_then(|inode| self.files.get_mut(&inode)) {
                     file.fail_sync();
@@ -147,8 +157,8 @@ impl Disk {
         Some(DiskError { kind: DiskErrorKind::Io, detail: "made-up input/output error".to_owned() })
     }
 
-    /// An operation that was cut short.
-    fn half_done(&mut self, core: CoreId, op: &DiskOp, random: &mut Prng) {
+    /// An operation that was cut short. `durable`: what it has written by then is on stable storage.
+    fn half_done(&mut self, core: CoreId, op: &DiskOp, durable: bool, random: &mut Prng) {
         match op {
             DiskOp::Write { file, position, data, .. } => {
                 let Some(inode) = self.open_inode(core, *file) else { return };
@@ -156,7 +166,7 @@ impl Disk {
                     && self.room_for(core, op)
                     && let Some(file) = self.files.get_mut(&inode)
                 {
-                    file.write_in_part(*position, data, random);
+                    file.write_in_part(*position, data, durable, random);
                 }
             }
             DiskOp::ZeroFill { file, from, to } => {
@@ -166,7 +176,10 @@ impl Disk {
                 if self.validate(core, op).is_ok()
                     && let Some(file) = self.files.get_mut(&inode)
                 {
-                    file.zero(*from, until);
+                    match durable {
+                        true => file.zero(*from, until),
+                        false => file.write(*from, &vec![0; (until - from) as usize], false),
+                    }
                 }
             }
             DiskOp::RemoveDir { path } if random.chance(1, 2) => self.tree.remove_dir_in_part(path, random),
@@ -192,19 +205,29 @@ impl Disk {
 
     /// The power is gone: what is in flight happens in part, what is not synced survives in part.
     pub fn power_cut(&mut self, random: &mut Prng) {
+        self.cut_short(true, random);
+        for file in self.files.values_mut() {
+            file.power_cut(random);
+        }
+        self.drop_unnamed();
+    }
+
+    /// The process is gone: what is in flight happens in part, what is not synced is all there, and still not synced.
+    pub fn process_dies(&mut self, random: &mut Prng) {
+        self.cut_short(false, random);
+        self.drop_unnamed();
+    }
+
+    fn cut_short(&mut self, durable: bool, random: &mut Prng) {
         let in_flight = std::mem::take(&mut self.in_flight);
         let mut order: Vec<(CoreId, DiskOp)> = in_flight.into_iter().map(|((core, _), op)| (core, op)).collect();
         for index in (1..order.len()).rev() {
             order.swap(index, random.below(index as u64 + 1) as usize);
         }
         for (core, op) in order {
-            self.half_done(core, &op, random);
+            self.half_done(core, &op, durable, random);
         }
         self.handles.clear();
-        for file in self.files.values_mut() {
-            file.power_cut(random);
-        }
-        self.drop_unnamed();
     }
 
     /// The node has stopped in order: its files are closed, nothing is lost.
@@ -255,6 +278,7 @@ impl Disk {
 pub fn changes(op: &DiskOp) -> bool {
     match op {
         DiskOp::Write { .. } | DiskOp::Sync { .. } | DiskOp::ZeroFill { .. } | DiskOp::SetLen { .. } => true,
+        DiskOp::Reserve { .. } => true,
         DiskOp::WriteFile { .. } | DiskOp::MakeDir { .. } | DiskOp::Rename { .. } => true,
         DiskOp::Remove { .. } | DiskOp::RemoveDir { .. } => true,
         DiskOp::Open { mode, .. } => mode.create,

@@ -24,7 +24,7 @@ impl Disk {
                 _ => Err(not_open(*file)),
             },
             DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => self.hot(core, op),
-            DiskOp::ZeroFill { .. } | DiskOp::SetLen { .. } => self.hot(core, op),
+            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } | DiskOp::SetLen { .. } => self.hot(core, op),
             _ => self.named(op),
         }
     }
@@ -51,6 +51,7 @@ impl Disk {
         check_path(path)?;
         match self.tree.file(path) {
             Ok(inode) => Ok((inode, self.files.get(&inode).map_or(0, SimFile::len))),
+            Err(TreeError::NotFound) if mode.create && !self.room_for_name() => Err(full("open", path)),
             Err(TreeError::NotFound) if mode.create => {
                 let inode = self.new_file();
                 self.tree.put_file(path, inode).map_err(|error| tree_error("open", path, error))?;
@@ -88,7 +89,9 @@ impl Disk {
                 let fine = aligned(*position) && aligned(u64::from(*len));
                 (*file, fine, true, position.checked_add(u64::from(*len)))
             }
-            DiskOp::ZeroFill { file, from, to } => (*file, aligned(*from) && aligned(*to), from <= to, Some(*to)),
+            DiskOp::ZeroFill { file, from, to } | DiskOp::Reserve { file, from, to } => {
+                (*file, aligned(*from) && aligned(*to), from <= to, Some(*to))
+            }
             DiskOp::SetLen { file, len } => (*file, true, true, Some(*len)),
             DiskOp::Sync { file } => (*file, true, true, Some(0)),
             _ => return Ok(()),
@@ -113,12 +116,17 @@ impl Disk {
         let Some(capacity) = self.profile.capacity else { return true };
         let (file, end) = match op {
             DiskOp::Write { file, position, data, .. } => (*file, position + data.len() as u64),
-            DiskOp::ZeroFill { file, to, .. } => (*file, *to),
+            DiskOp::ZeroFill { file, to, .. } | DiskOp::Reserve { file, to, .. } => (*file, *to),
             DiskOp::WriteFile { data, .. } => return self.used() + data.len() as u64 <= capacity,
             _ => return true,
         };
         let len = self.open_inode(core, file).and_then(|inode| self.files.get(&inode)).map_or(0, SimFile::used);
         end <= len || self.used() + (end - len) <= capacity
+    }
+
+    /// Whether one more name has room: folders take blocks as files do.
+    fn room_for_name(&self) -> bool {
+        self.profile.capacity.is_none_or(|capacity| self.used() + BLOCK as u64 <= capacity)
     }
 
     fn hot(&mut self, core: CoreId, op: &DiskOp) -> DiskResult {
@@ -134,7 +142,7 @@ impl Disk {
         };
         let inode = match op {
             DiskOp::Write { file, .. } | DiskOp::Read { file, .. } | DiskOp::Sync { file } => *file,
-            DiskOp::ZeroFill { file, .. } | DiskOp::SetLen { file, .. } => *file,
+            DiskOp::ZeroFill { file, .. } | DiskOp::Reserve { file, .. } | DiskOp::SetLen { file, .. } => *file,
             _ => return Err(invalid("not an operation on an open file".to_owned())),
         };
         let inode = self.open_inode(core, inode).ok_or_else(|| not_open(inode))?;
@@ -153,6 +161,7 @@ impl Disk {
             DiskOp::Sync { .. } if lies => {}
             DiskOp::Sync { .. } => file.sync(),
             DiskOp::ZeroFill { from, to, .. } => file.zero(*from, *to),
+            DiskOp::Reserve { to, .. } => file.reserve(*to),
             DiskOp::SetLen { len, .. } => file.set_len(*len),
             _ => {}
         }
@@ -182,8 +191,7 @@ impl Disk {
             DiskOp::WriteFile { path, data } => {
                 check_path(path)?;
                 if !self.room_for(CoreId(0), op) {
-                    let detail = format!("write {path}: the made-up disk is full");
-                    return Err(DiskError { kind: DiskErrorKind::NoSpace, detail });
+                    return Err(full("write", path));
                 }
                 let inode = self.new_file();
                 if let Some(file) = self.files.get_mut(&inode) {
@@ -201,12 +209,22 @@ impl Disk {
             }
             DiskOp::MakeDir { path } => {
                 check_path(path)?;
+                if !self.room_for_name() {
+                    return Err(full("make folder", path));
+                }
                 self.tree.make_dir(path).map_err(|error| tree_error("make folder", path, error))?;
                 Ok(DiskOutput::Done)
             }
             DiskOp::Rename { from, to } => {
                 check_path(from)?;
                 check_path(to)?;
+                if !self.room_for_name() {
+                    // The new name finds a place in a block that is there, or it does not.
+                    self.full_renames += 1;
+                    if self.full_renames % 2 == 1 {
+                        return Err(full("rename", from));
+                    }
+                }
                 self.tree.rename(from, to).map_err(|error| tree_error("rename", from, error))?;
                 Ok(DiskOutput::Done)
             }
@@ -237,6 +255,10 @@ fn aligned_bytes(bytes: &[u8]) -> Bytes {
 
 fn check_path(path: &str) -> Result<(), DiskError> {
     if tree::is_valid(path) { Ok(()) } else { Err(invalid(format!("path {path:?} is refused"))) }
+}
+
+fn full(what: &str, path: &str) -> DiskError {
+    DiskError { kind: DiskErrorKind::NoSpace, detail: format!("{what} {path}: the made-up disk is full") }
 }
 
 fn invalid(detail: String) -> DiskError {

@@ -24,6 +24,9 @@ pub use response::{
     encode_response,
 };
 
+/// Largest body of a fetch request that is read, bytes: the 100,000 elements a request may have take 63 bytes each at
+/// most, tagged fields included, and names come on top.
+pub const FETCH_REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// First version with topic ids.
 const TOPIC_IDS_FROM: i16 = 13;
 /// First version with compact lengths and tagged fields.

@@ -90,7 +90,7 @@ settings! { KRAFT, "The controller quorum.";
         "Size of metadata log and snapshots above which old ones are deleted.";
     "metadata.max.retention.ms" Long "604800000" Any ReadOnly no []
         "Age at which metadata log segments and snapshots are deleted.";
-    "metadata.max.idle.interval.ms" Int "500" (Min(0)) ReadOnly yes []
+    "metadata.max.idle.interval.ms" Int "500" (Min(0)) ReadOnly no []
         "Time after which an idle controller writes an empty record; 0 switches this off.";
     "sasl.mechanism.controller.protocol" String "GSSAPI" Any ReadOnly no []
         "SASL mechanism towards the controllers.";

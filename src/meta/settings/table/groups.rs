@@ -75,7 +75,7 @@ settings! { GROUPS, "Group coordinator and offsets.";
         "Shortest time between two assignments of a streams group.";
     "offset.metadata.max.bytes" Int "4096" Any ReadOnly yes []
         "Longest note a client may store with a committed offset, bytes.";
-    "offsets.commit.timeout.ms" Int "5000" (Min(1)) ReadOnly yes []
+    "offsets.commit.timeout.ms" Int "5000" (Min(1)) ReadOnly no []
         "Time after which a commit that is not yet replicated fails.";
     "offsets.load.buffer.size" Int "5242880" (Min(1)) ReadOnly no []
         "Bytes read at once when committed offsets are loaded.";

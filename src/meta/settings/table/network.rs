@@ -42,9 +42,9 @@ settings! { NETWORK, "Node, listeners, network.";
         "Bytes of waiting requests before reading stops; -1 means no limit.";
     "socket.request.max.bytes" Int "104857600" (Min(1)) ReadOnly yes []
         "Largest request accepted, bytes; a larger one closes the connection.";
-    "socket.send.buffer.bytes" Int "102400" Any ReadOnly yes []
+    "socket.send.buffer.bytes" Int "102400" Any ReadOnly no []
         "Send buffer of a socket, bytes; -1 leaves it to the system.";
-    "socket.receive.buffer.bytes" Int "102400" Any ReadOnly yes []
+    "socket.receive.buffer.bytes" Int "102400" Any ReadOnly no []
         "Receive buffer of a socket, bytes; -1 leaves it to the system.";
     "socket.listen.backlog.size" Int "50" (Min(1)) ReadOnly yes []
         "Connections that may wait to be accepted.";
@@ -61,8 +61,8 @@ settings! { NETWORK, "Node, listeners, network.";
     "connection.failed.authentication.delay.ms" Int "100" (Min(0)) ReadOnly no []
         "How long the answer to a failed authentication is held back.";
     "max.connections" Int "2147483647" (Min(0)) ClusterWide yes []
-        "Connections this broker accepts at the same time.";
-    "max.connections.per.ip" Int "2147483647" (Min(0)) ClusterWide yes []
+        "Connections this broker accepts at once; unless set, as many as the memory has room for, 2048 for 256 MiB.";
+    "max.connections.per.ip" Int "2147483647" (Min(0)) ClusterWide no []
         "Connections accepted from one address.";
     "max.connections.per.ip.overrides" String "" Any ClusterWide no []
         "Exceptions from max.connections.per.ip, as host:count pairs.";
