@@ -49,7 +49,7 @@ impl PartitionLog {
     /// then, and [`LogEvent::NoSpace`] says so.
     pub(super) fn create_answer(&mut self, result: DiskResult, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         match result {
-            Err(error) if error.kind == DiskErrorKind::NoSpace => {
+            Err(error) if error.kind == DiskErrorKind::NoSpace && !self.stopping.close_asked => {
                 self.stopping.again = true;
                 self.set_no_space(events);
                 self.retry_soon(now.mono);
@@ -64,7 +64,7 @@ impl PartitionLog {
         self.pump_create(now, out, events);
     }
 
-    /// Ready once the metadata is written and the first segment open.
+    /// Ready once the metadata is written and the first segment open; closed again when that was asked for meanwhile.
     pub(super) fn pump_create(&mut self, now: Now, out: &mut LogOut, events: &mut Vec<LogEvent>) {
         if self.phase != Phase::Creating {
             return;
@@ -79,6 +79,10 @@ impl PartitionLog {
         let base = self.active().base;
         if self.ensure_open(base, now, out).is_some() && self.stopping.steps == 2 {
             self.stopping.steps = 0;
+            if self.stopping.close_asked {
+                self.phase = Phase::Closing;
+                return self.pump(now, out, events);
+            }
             self.phase = Phase::Ready;
             events.push(LogEvent::Ready);
         }

@@ -251,6 +251,11 @@ impl PartitionLog {
         self.phase == Phase::Ready
     }
 
+    /// Not ready yet, because it is being made.
+    pub fn is_being_made(&self) -> bool {
+        self.phase == Phase::Creating
+    }
+
     /// Closed in order, or done with after a failure.
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed

@@ -40,6 +40,8 @@ impl PartitionLog {
             Phase::Offline => self.stopping.close_asked = true,
             // One that is between two cores has nothing to close, and nobody who could ask for it.
             Phase::Away | Phase::Closing | Phase::Closed | Phase::Deleting | Phase::Deleted => {}
+            // It closes when it is made; what waits for room is not waited for.
+            Phase::Creating if !self.no_space => self.stopping.close_asked = true,
             // Nothing was appended; what was begun is begun again at the next start.
             Phase::Creating | Phase::Loading | Phase::Truncating => {
                 self.stopping.close_asked = true;

@@ -19,6 +19,26 @@ fn filled(seed: u64, batches: usize, bytes: usize) -> Rig {
     rig
 }
 
+#[test]
+fn a_log_that_is_told_to_close_while_it_is_made_closes_in_order() {
+    let mut closed_early = 0;
+    for steps in 0..8 {
+        let mut rig = Rig::begun(steps, small_config());
+        for _ in 0..steps {
+            rig.step();
+        }
+        closed_early += u64::from(rig.log.is_being_made());
+        rig.close();
+        rig.load(LoadHints { clean: true, recovery_point: Some(0), log_start: None });
+        assert_eq!((rig.log.end_offset(), rig.log.is_ready()), (0, true));
+        rig.append_some().unwrap();
+        rig.flush();
+        rig.settle();
+        rig.check_all();
+    }
+    assert!(closed_early > 1, "most of these are not ready yet");
+}
+
 /// In page-cache mode, after a kill, the scan reads what only the page cache has. It must be synced before the recovery
 /// calls it durable: a snapshot behind it would make the next start believe it unseen.
 #[test]

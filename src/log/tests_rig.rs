@@ -80,6 +80,14 @@ pub(super) fn batch(prng: &mut Prng, records: usize, bytes: usize, timestamp: i6
 
 impl Rig {
     pub fn new(seed: u64, config: LogConfig) -> Rig {
+        let mut rig = Rig::begun(seed, config);
+        rig.settle();
+        assert!(rig.log.is_ready());
+        rig
+    }
+
+    /// The log is only being made.
+    pub fn begun(seed: u64, config: LogConfig) -> Rig {
         let mut disk = TestDisk::default();
         let mut files = FileSlots::new(0, SLOTS);
         let ahead = AheadRoom::new(AHEAD_BYTES);
@@ -88,7 +96,7 @@ impl Rig {
         let mut out = LogOut { ops: &mut ops, files: &mut files, ahead: &ahead };
         let log = PartitionLog::create(DIR.to_string(), topic(), config.clone(), now, &mut out);
         disk.submit(ops);
-        let mut rig = Rig {
+        Rig {
             prng: Prng::new(seed),
             disk,
             files,
@@ -105,10 +113,7 @@ impl Rig {
             searches: BTreeMap::new(),
             next_read: 0,
             sequence: 0,
-        };
-        rig.settle();
-        assert!(rig.log.is_ready());
-        rig
+        }
     }
 
     /// Calls the log with an output and hands what it asks for to the disk.

@@ -39,7 +39,9 @@ impl Shard {
             return;
         }
         stopping.begun = true;
-        let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| p.ready).map(|(key, _)| key).collect();
+        // What is being read may take long; what is being made does not.
+        let closes = self.partitions.iter().filter(|(_, p)| p.ready || p.log.is_being_made());
+        let keys: Vec<Key> = closes.map(|(key, _)| key).collect();
         stopping.open.clone_from(&keys);
         self.journal.stop();
         for key in keys {
@@ -94,12 +96,28 @@ impl Shard {
         if clean && !self.journal.close(&mut self.desk) {
             return;
         }
+        if !clean {
+            self.tell_why_unclean();
+        }
         let Some(stopping) = &mut self.stopping else { return };
         stopping.told = true;
         let checkpoints = std::mem::take(&mut stopping.own);
         self.send(CoreId(0), Message::LogsClosed { checkpoints, clean });
         if self.config.core != CoreId(0) {
             self.stopped = true;
+        }
+    }
+
+    fn tell_why_unclean(&self) {
+        let core = self.config.core.0;
+        let mut open = self.partitions.iter().filter(|(_, p)| !p.log.is_closed()).map(|(_, p)| p.log.dir());
+        match open.next() {
+            _ if self.folder_offline => tracing::warn!("core {core}: not stopped in order: the data folder is offline"),
+            _ if !self.serving => tracing::warn!("core {core}: not stopped in order: the start was not over"),
+            Some(dir) => {
+                tracing::warn!("core {core}: not stopped in order: {dir} and {} more were not ready", open.count());
+            }
+            None => {}
         }
     }
 

@@ -4,8 +4,9 @@
 //!   pages    what a read sees now
 //!   older    for each 512-byte sector that is not on stable storage: what it held before, the durable content first
 //! ```
-//! A sync forgets `older`. A cut picks, for every sector in it, one of the contents it ever had since the last sync (or
-//! a mix of two: a torn sector), so bytes that were written again unchanged survive whatever is picked.
+//! A sync forgets `older`, as far as it was written before the sync was asked for. A cut picks, for every sector in it,
+//! one of the contents it ever had since the last sync (or a mix of two: a torn sector), so bytes that were written
+//! again unchanged survive whatever is picked.
 
 use std::collections::BTreeMap;
 
@@ -30,10 +31,27 @@ pub struct SimFile {
     pages: BTreeMap<u64, Box<[u8]>>,
     len: u64,
     durable_len: u64,
-    older: BTreeMap<u64, Vec<Vec<u8>>>,
+    older: BTreeMap<u64, Vec<Older>>,
+    /// Writes so far that were not durable.
+    writes: u64,
     /// What was in `older` when a sync failed: no later sync makes those sectors durable (as Linux drops dirty pages),
     /// only a later write of them does.
     stuck: BTreeMap<u64, Vec<Vec<u8>>>,
+}
+
+/// What a sector held before a write that is not on stable storage.
+#[derive(Clone, Debug)]
+struct Older {
+    /// Number of the write.
+    write: u64,
+    content: Vec<u8>,
+}
+
+/// What a file was when a sync was asked for: no more than that is what the sync promises.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SyncMark {
+    writes: u64,
+    len: u64,
 }
 
 impl SimFile {
@@ -93,6 +111,7 @@ impl SimFile {
             return;
         }
         let end = position + data.len() as u64;
+        self.writes += u64::from(!durable);
         for sector in sectors(position, end) {
             let whole = sector * SECTOR as u64 >= position && (sector + 1) * (SECTOR as u64) <= end;
             if durable && whole {
@@ -100,7 +119,7 @@ impl SimFile {
                 self.stuck.remove(&sector);
             } else if !durable {
                 let content = self.sector(sector);
-                self.older.entry(sector).or_default().push(content);
+                self.older.entry(sector).or_default().push(Older { write: self.writes, content });
             }
         }
         self.copy_in(position, data);
@@ -115,12 +134,28 @@ impl SimFile {
         self.len = self.len.max(end);
     }
 
+    /// What a sync that is asked for now will promise.
+    pub fn mark(&self) -> SyncMark {
+        SyncMark { writes: self.writes, len: self.len }
+    }
+
     /// Everything so far is on stable storage.
     pub fn sync(&mut self) {
-        for (sector, _) in std::mem::take(&mut self.older) {
-            self.stuck.remove(&sector);
-        }
-        self.durable_len = self.len;
+        self.sync_to(self.mark());
+    }
+
+    /// What was written before the mark is on stable storage.
+    pub fn sync_to(&mut self, mark: SyncMark) {
+        let stuck = &mut self.stuck;
+        self.older.retain(|sector, older| {
+            let before = older.len();
+            older.retain(|older| older.write > mark.writes);
+            if older.len() < before {
+                stuck.remove(sector);
+            }
+            !older.is_empty()
+        });
+        self.durable_len = self.durable_len.max(mark.len.min(self.len));
     }
 
     /// A read past the page cache after a failed sync: what the device has there is what stays, whatever the page cache
@@ -144,7 +179,7 @@ impl SimFile {
     /// A sync that failed.
     pub fn fail_sync(&mut self) {
         for (sector, versions) in std::mem::take(&mut self.older) {
-            self.stuck.entry(sector).or_default().extend(versions);
+            self.stuck.entry(sector).or_default().extend(versions.into_iter().map(|older| older.content));
         }
     }
 
@@ -243,7 +278,7 @@ impl SimFile {
         let fate = fate(random);
         let mut reach = self.durable_len;
         for (sector, newer) in std::mem::take(&mut self.older) {
-            self.stuck.entry(sector).or_default().extend(newer);
+            self.stuck.entry(sector).or_default().extend(newer.into_iter().map(|older| older.content));
         }
         for (sector, versions) in std::mem::take(&mut self.stuck) {
             let (content, changed) = self.pick(sector, versions, fate, random);
@@ -352,6 +387,23 @@ mod tests {
             lost |= file.read(0, SECTOR) == [1; SECTOR];
         }
         assert!(lost, "a second sync does not bring back what the first one lost");
+    }
+
+    #[test]
+    fn a_sync_promises_nothing_for_what_was_written_after_it_was_asked_for() {
+        let mut lost = false;
+        for seed in 0..50 {
+            let mut file = SimFile::default();
+            file.write(0, &[1; 2 * SECTOR], false);
+            let mark = file.mark();
+            file.write(SECTOR as u64, &[2; 2 * SECTOR], false);
+            file.sync_to(mark);
+            file.power_cut(&mut Prng::new(seed));
+            assert_eq!(file.read(0, SECTOR), [1; SECTOR], "seed {seed}");
+            assert!(file.len() >= 2 * SECTOR as u64);
+            lost |= file.read(SECTOR as u64, SECTOR) == [1; SECTOR];
+        }
+        assert!(lost, "it may vanish");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::base::ids::CoreId;
 use crate::base::prng::Prng;
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId};
 use crate::port::turn::Token;
-use file::SimFile;
+use file::{SimFile, SyncMark};
 use tree::{Inode, Tree};
 
 /// What this disk does to its node.
@@ -67,7 +67,8 @@ pub struct Disk {
     files: BTreeMap<Inode, SimFile>,
     next_inode: u64,
     handles: BTreeMap<(CoreId, FileId), Handle>,
-    in_flight: BTreeMap<(CoreId, Token), DiskOp>,
+    /// With what it promises if it is a sync.
+    in_flight: BTreeMap<(CoreId, Token), (DiskOp, SyncMark)>,
     /// Operations that change something, since the beginning of the run.
     pub writes: u64,
     /// Errors that were injected since the beginning.
@@ -107,7 +108,12 @@ impl Disk {
             }
             _ => {}
         }
-        let known = self.in_flight.insert((core, token), op);
+        let mark = match &op {
+            DiskOp::Sync { file } => self.open_inode(core, *file).and_then(|inode| self.files.get(&inode)),
+            _ => None,
+        };
+        let mark = mark.map_or_else(SyncMark::default, SimFile::mark);
+        let known = self.in_flight.insert((core, token), (op, mark));
         crate::invariant!(known.is_none(), "{token:?} of core {} is in flight twice", core.0);
         let (least, most) = self.profile.latency_ns;
         let latency = least + random.below((most - least).max(1));
@@ -117,7 +123,7 @@ impl Disk {
 
     /// Carries an operation out. `None`: it is not in flight (any more).
     pub fn complete(&mut self, core: CoreId, token: Token, random: &mut Prng) -> Option<(DiskOp, DiskResult)> {
-        let op = self.in_flight.remove(&(core, token))?;
+        let (op, mark) = self.in_flight.remove(&(core, token))?;
         if let Some(error) = self.error_for(core, &op, random) {
             self.errors += 1;
             return Some((op, Err(error)));
@@ -128,7 +134,7 @@ impl Disk {
         {
             file.settle(*position, u64::from(*len), random);
         }
-        let result = self.execute(core, &op);
+        let result = self.execute(core, &op, mark);
         Some((op, result))
     }
 
@@ -146,7 +152,7 @@ impl Disk {
             return None;
         }
         match op {
-            DiskOp::Write { .. } => self.half_done(core, op, true, random),
+            DiskOp::Write { .. } => self.half_done(core, op, SyncMark::default(), true, random),
             DiskOp::Sync { file } => {
                 if let Some(file) = self.open_inode(core, *file).and_then(|inode| self.files.get_mut(&inode)) {
                     file.fail_sync();
@@ -158,7 +164,7 @@ impl Disk {
     }
 
     /// An operation that was cut short. `durable`: what it has written by then is on stable storage.
-    fn half_done(&mut self, core: CoreId, op: &DiskOp, durable: bool, random: &mut Prng) {
+    fn half_done(&mut self, core: CoreId, op: &DiskOp, mark: SyncMark, durable: bool, random: &mut Prng) {
         match op {
             DiskOp::Write { file, position, data, .. } => {
                 let Some(inode) = self.open_inode(core, *file) else { return };
@@ -197,7 +203,7 @@ impl Disk {
             DiskOp::Read { .. } | DiskOp::ReadFile { .. } | DiskOp::List { .. } | DiskOp::Close { .. } => {}
             _ if random.chance(1, 2) => {
                 // Whole, though nobody was told; an error has no one to hear it either.
-                let _ = self.execute(core, op);
+                let _ = self.execute(core, op, mark);
             }
             _ => {}
         }
@@ -220,12 +226,12 @@ impl Disk {
 
     fn cut_short(&mut self, durable: bool, random: &mut Prng) {
         let in_flight = std::mem::take(&mut self.in_flight);
-        let mut order: Vec<(CoreId, DiskOp)> = in_flight.into_iter().map(|((core, _), op)| (core, op)).collect();
+        let mut order: Vec<_> = in_flight.into_iter().map(|((core, _), (op, mark))| (core, op, mark)).collect();
         for index in (1..order.len()).rev() {
             order.swap(index, random.below(index as u64 + 1) as usize);
         }
-        for (core, op) in order {
-            self.half_done(core, &op, durable, random);
+        for (core, op, mark) in order {
+            self.half_done(core, &op, mark, durable, random);
         }
         self.handles.clear();
     }

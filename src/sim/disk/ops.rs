@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::file::SimFile;
+use super::file::{SimFile, SyncMark};
 use super::tree::{self, Inode, TreeError};
 use super::{Disk, Handle};
 use crate::base::chunk::Chunk;
@@ -13,7 +13,8 @@ use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult
 use crate::sim::mutation::Mutation;
 
 impl Disk {
-    pub(super) fn execute(&mut self, core: CoreId, op: &DiskOp) -> DiskResult {
+    /// `mark`: what the operation promises if it is a sync.
+    pub(super) fn execute(&mut self, core: CoreId, op: &DiskOp, mark: SyncMark) -> DiskResult {
         match op {
             DiskOp::Open { file, path, mode } => self.open(core, *file, path, *mode),
             DiskOp::Close { file } => match self.handles.get(&(core, *file)) {
@@ -23,8 +24,8 @@ impl Disk {
                 }
                 _ => Err(not_open(*file)),
             },
-            DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => self.hot(core, op),
-            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } | DiskOp::SetLen { .. } => self.hot(core, op),
+            DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => self.hot(core, op, mark),
+            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } | DiskOp::SetLen { .. } => self.hot(core, op, mark),
             _ => self.named(op),
         }
     }
@@ -129,7 +130,7 @@ impl Disk {
         self.profile.capacity.is_none_or(|capacity| self.used() + BLOCK as u64 <= capacity)
     }
 
-    fn hot(&mut self, core: CoreId, op: &DiskOp) -> DiskResult {
+    fn hot(&mut self, core: CoreId, op: &DiskOp, mark: SyncMark) -> DiskResult {
         self.validate(core, op)?;
         if !self.room_for(core, op) {
             return Err(DiskError { kind: DiskErrorKind::NoSpace, detail: "the made-up disk is full".to_owned() });
@@ -159,7 +160,7 @@ impl Disk {
                 return Ok(DiskOutput::Data(aligned_bytes(&bytes)));
             }
             DiskOp::Sync { .. } if lies => {}
-            DiskOp::Sync { .. } => file.sync(),
+            DiskOp::Sync { .. } => file.sync_to(mark),
             DiskOp::ZeroFill { from, to, .. } => file.zero(*from, *to),
             DiskOp::Reserve { to, .. } => file.reserve(*to),
             DiskOp::SetLen { len, .. } => file.set_len(*len),

@@ -16,7 +16,7 @@ settings! { KATARACT, "Settings that only this broker knows.";
     "kataract.log.durability" String "stable" (OneOf(&["stable", "page-cache"])) ReadOnly yes []
         "Whether acknowledged records are on stable storage, or only in the page cache as with Kafka.";
     "kataract.journal.bytes" Long "67108864" (Min(0)) ReadOnly yes []
-        "Journal of each core, bytes, made when a turn first touches many partitions; below 131072 there is none.";
+        "Journal of each core, bytes, made when something is first produced; below 131072 there is none.";
     "kataract.journal.partitions" Int "1" (Range(1, 100_000)) ReadOnly yes []
         "From this many partitions on a core's small appends of one turn go to its journal first.";
 }
