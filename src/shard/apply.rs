@@ -253,6 +253,9 @@ impl Shard {
         let inserted = self.partitions.insert(Partition::new(place.0, id, role, log, epoch));
         crate::invariant!(inserted == key, "partition key {key} became {inserted}");
         self.by_id.insert(id, key);
+        if self.is_stopping() && self.partitions.get(key).is_some_and(|partition| partition.log.is_being_made()) {
+            self.close_late(key, now);
+        }
         key
     }
 
