@@ -155,14 +155,28 @@ fn connect_later(socket: &OwnedFd, address: SocketAddr) {
     sys::check(result).expect("connect");
 }
 
+/// Every descriptor that the process may still have, those too that a starting thread opens and closes meanwhile.
+fn take_all_descriptors(socket: &OwnedFd) -> Vec<OwnedFd> {
+    let mut hoard = Vec::new();
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < Duration::from_millis(200) {
+        while let Ok(another) = sys::duplicate(socket.as_raw_fd()) {
+            hoard.push(another);
+            quiet_since = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!hoard.is_empty());
+    hoard
+}
+
 fn short_of_descriptors(real: &Real) {
     // Before the start: an accept that is armed keeps the limit it was armed under.
     limit_descriptors(200);
     let (_folder, running) = serve(real, 1, 100, echo);
     // SAFETY: no pointers are involved.
     let socket = sys::own(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) });
-    let hoard: Vec<OwnedFd> = std::iter::from_fn(|| sys::duplicate(socket.as_raw_fd()).ok()).collect();
-    assert!(!hoard.is_empty());
+    let hoard = take_all_descriptors(&socket);
     let before = cpu_time();
     connect_later(&socket, running.local_addrs()[0]);
     thread::sleep(Duration::from_millis(600));
