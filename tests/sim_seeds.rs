@@ -14,7 +14,7 @@ const SEEDS: [u64; 66] = [
 ];
 
 /// Seeds of runs on a disk that is full for a while.
-const FULL_SEEDS: [u64; 15] = [0, 2, 4, 6, 7, 8, 10, 11, 12, 15, 16, 30, 32, 628, 21427];
+const FULL_SEEDS: [u64; 17] = [0, 2, 4, 6, 7, 8, 10, 11, 12, 15, 16, 30, 32, 628, 21427, 700000022, 700000205];
 
 /// Seeds of small runs whose every write is cut in each test run; in the last two partitions move.
 const CUT_SEEDS: [u64; 5] = [0, 1, 2, 4, 9];

@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::base::ids::{CoreId, Uuid};
 use crate::base::slots::Key;
 use crate::base::time::{Mono, Now};
@@ -22,6 +24,7 @@ use crate::log::journal::file_name;
 use crate::log::journal::ring::Ring;
 use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
 
+use super::folder::SPACE_RETRY_MS;
 use super::io::DiskDesk;
 use super::{Shard, ShardConfig};
 
@@ -87,6 +90,8 @@ enum Outcome {
     Nothing,
     /// The entry in flight is on stable storage.
     Written,
+    /// The disk had no room for the entry in flight.
+    Refused,
     Failed(String),
 }
 
@@ -107,6 +112,13 @@ pub struct JournalHost {
     /// The logs of the entry in flight.
     entry: Vec<(Key, JournalOffer)>,
     entry_in_flight: bool,
+    /// Where the entry in flight goes, and its bytes.
+    entry_write: Option<(u64, Bytes)>,
+    /// When a write that found no room is tried again. Blocks of the file were written once, so this takes a file
+    /// system that writes to new ones all the same (btrfs, thin volumes).
+    retry_at: Option<Mono>,
+    /// Of the writes that found none, one was the entry's: it is in flight, but not with the disk.
+    entry_refused: bool,
     /// Memory of chunks whose bytes the segments do not have.
     lag_bytes: u64,
     /// Bytes of logs that were asked to write them, or to sync, and have not done it.
@@ -144,6 +156,9 @@ impl JournalHost {
             tail_in_flight: false,
             entry: Vec::new(),
             entry_in_flight: false,
+            entry_write: None,
+            retry_at: None,
+            entry_refused: false,
             lag_bytes: 0,
             back_bytes: 0,
             all_asked: true,
@@ -153,7 +168,7 @@ impl JournalHost {
 
     /// An entry is being written: what is appended meanwhile goes with the next.
     pub fn is_writing(&self) -> bool {
-        self.entry_in_flight
+        self.entry_in_flight && !self.entry_refused
     }
 
     /// Memory of what only the journal has, bytes.
@@ -176,7 +191,7 @@ impl JournalHost {
         self.state == State::Ready && !self.stopping && !self.entry_in_flight && memory_left
     }
 
-    fn complete(&mut self, op: JournalOp, result: DiskResult, desk: &mut DiskDesk) -> Outcome {
+    fn complete(&mut self, op: JournalOp, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Outcome {
         let Some(file) = self.file else { return Outcome::Nothing };
         match (op, result) {
             (JournalOp::Close, _) => {
@@ -195,9 +210,18 @@ impl JournalHost {
                 self.close_file(desk);
                 self.no_journal(&error.detail, error.kind != DiskErrorKind::NoSpace)
             }
+            (JournalOp::Empty, Err(error)) if error.kind == DiskErrorKind::NoSpace => {
+                // After a stop in order nobody replays it.
+                self.close_file(desk);
+                Outcome::Nothing
+            }
+            (JournalOp::Entry | JournalOp::Tail(_), Err(error)) if error.kind == DiskErrorKind::NoSpace => {
+                self.refused(op, now)
+            }
             (_, Err(error)) => {
                 self.entry_in_flight = false;
                 self.tail_in_flight = false;
+                self.retry_at = None;
                 self.stopping = true;
                 Outcome::Failed(format!("{}: {}", file_name(self.core), error.detail))
             }
@@ -213,12 +237,46 @@ impl JournalHost {
             }
             (JournalOp::Entry, Ok(_)) => {
                 self.entry_in_flight = false;
+                self.entry_write = None;
                 Outcome::Written
             }
             (JournalOp::Empty, Ok(_)) => {
                 self.close_file(desk);
                 Outcome::Nothing
             }
+        }
+    }
+
+    /// A write found no room. The entries behind it need it, so nothing else is written until it is there.
+    fn refused(&mut self, op: JournalOp, now: Now) -> Outcome {
+        self.retry_at = Some(now.mono.plus_ms(SPACE_RETRY_MS));
+        match op {
+            JournalOp::Entry => {
+                self.entry_refused = true;
+                Outcome::Refused
+            }
+            _ => {
+                self.tail_in_flight = false;
+                Outcome::Nothing
+            }
+        }
+    }
+
+    /// Tries again what found no room, when its time has come.
+    fn retry(&mut self, now: Now, desk: &mut DiskDesk) {
+        let Some(file) = self.file.filter(|_| self.retry_at.is_some_and(|at| at <= now.mono)) else { return };
+        self.retry_at = None;
+        if self.state == State::Naming {
+            self.write_tail(self.ring.tail(), file, desk);
+        }
+        if std::mem::take(&mut self.entry_refused) {
+            self.write_entry(file, desk);
+        }
+    }
+
+    fn write_entry(&mut self, file: FileId, desk: &mut DiskDesk) {
+        if let Some((position, data)) = self.entry_write.clone() {
+            desk.journal(JournalOp::Entry, DiskOp::Write { file, position, data, sync: true });
         }
     }
 
@@ -268,6 +326,7 @@ impl JournalHost {
         if self.state == State::Ready
             && !self.stopping
             && !self.tail_in_flight
+            && self.retry_at.is_none()
             && let Some(file) = self.file
             && let Some(tail) = self.ring.tail_to_write(short)
         {
@@ -292,14 +351,21 @@ impl JournalHost {
     }
 
     fn go_on_closing(&mut self, desk: &mut DiskDesk) {
-        let idle = !self.entry_in_flight && !self.tail_in_flight;
-        if self.stopping
-            && idle
-            && self.state == State::Ready
-            && let Some(file) = self.file
-        {
-            self.state = State::Emptying;
-            desk.journal(JournalOp::Empty, DiskOp::Write { file, position: 0, data: empty_superblocks(), sync: true });
+        // The logs are closed: an entry that found no room is not needed any more.
+        let idle = !self.is_writing() && !self.tail_in_flight;
+        if !self.stopping || !idle {
+            return;
+        }
+        self.retry_at = None;
+        match (self.state, self.file) {
+            (State::Ready, Some(file)) => {
+                self.state = State::Emptying;
+                let data = empty_superblocks();
+                desk.journal(JournalOp::Empty, DiskOp::Write { file, position: 0, data, sync: true });
+            }
+            // Its first superblock found no room.
+            (State::Naming, _) => self.close_file(desk),
+            _ => {}
         }
     }
 
@@ -331,7 +397,8 @@ impl JournalHost {
     pub fn next_wake(&self) -> Option<Mono> {
         // With an entry in flight there is a turn when it is answered.
         let idle = self.all_asked || self.stopping || self.entry_in_flight || !self.has_room_behind();
-        self.ring.oldest().filter(|_| !idle).map(|at| at.plus_ms(LAG_MS_MAX))
+        let old = self.ring.oldest().filter(|_| !idle).map(|at| at.plus_ms(LAG_MS_MAX));
+        old.into_iter().chain(self.retry_at.filter(|_| !self.stopping)).min()
     }
 }
 
@@ -340,7 +407,8 @@ impl Shard {
     /// no room for are left for the next one.
     pub(super) fn journal_turn(&mut self, dirty: &mut Vec<Key>, waiting: &mut Vec<Key>, now: Now) {
         let logs_min = self.journal.config.logs_min;
-        if dirty.len() < logs_min || self.folder_offline || self.journal.stopping {
+        let busy = self.journal.stopping || self.journal.entry_in_flight;
+        if dirty.len() < logs_min || self.folder_offline || busy {
             return;
         }
         let mut offers = std::mem::take(&mut self.journal.entry);
@@ -403,19 +471,31 @@ impl Shard {
         self.journal.entry_in_flight = true;
         self.journal.all_asked = false;
         let data = builder.finish(self.journal.incarnation, mark.sequence);
-        self.desk.journal(JournalOp::Entry, DiskOp::Write { file, position: mark.position, data, sync: true });
+        self.journal.entry_write = Some((mark.position, data));
+        self.journal.write_entry(file, &mut self.desk);
     }
 
     /// The disk has answered the journal.
     pub(super) fn journal_done(&mut self, op: JournalOp, result: DiskResult, now: Now) {
-        match self.journal.complete(op, result, &mut self.desk) {
+        match self.journal.complete(op, result, now, &mut self.desk) {
             Outcome::Nothing => {}
             Outcome::Written => self.entry_written(now),
+            Outcome::Refused => self.entry_refused(),
             Outcome::Failed(reason) => self.fail_folder(&reason, now),
         }
         if self.is_stopping() {
             self.stop_progress();
         }
+    }
+
+    /// The logs of the entry write for themselves: they find no room either, tell their producers so, and notice by
+    /// themselves when there is some.
+    fn entry_refused(&mut self) {
+        let entry = std::mem::take(&mut self.journal.entry);
+        for (key, _) in &entry {
+            self.mark_dirty(*key);
+        }
+        self.journal.entry = entry;
     }
 
     /// Everything in the entry is durable.
@@ -469,6 +549,7 @@ impl Shard {
 
     /// Asks logs to settle, oldest first, when there is a reason to; writes the tail.
     pub(super) fn journal_upkeep(&mut self, now: Now) {
+        self.journal.retry(now, &mut self.desk);
         if self.journal.all_asked && self.journal.ring.is_empty() {
             return self.journal.advance(false, &mut self.desk);
         }

@@ -162,7 +162,7 @@ impl JournalStart {
             Stage::Metadata => self.metadata_read(result, desk)?,
             Stage::Segment => self.segment_opened(result, desk)?,
             Stage::Writes { left, no_space } => {
-                let no_space = is_full(result)? || no_space;
+                let no_space = is_full(&result)? || no_space;
                 self.stage = match left - 1 {
                     0 if no_space => self.retry_later(now),
                     0 => {
@@ -174,16 +174,14 @@ impl JournalStart {
             }
             // Nothing is in flight then.
             Stage::Retry(at) => self.stage = Stage::Retry(at),
-            Stage::Sync if is_full(result.clone())? => self.stage = self.retry_later(now),
+            Stage::Sync if is_full(&result)? => self.stage = self.retry_later(now),
             Stage::Sync => self.leave_segment(desk),
             Stage::Leave => {
                 self.targets.pop_front();
                 self.next_target(desk);
             }
-            Stage::Empty => {
-                result.map_err(|error| error.detail)?;
-                self.close(desk);
-            }
+            Stage::Empty if is_full(&result)? => self.stage = self.retry_later(now),
+            Stage::Empty => self.close(desk),
             Stage::Close if self.core >= self.cores_now => {
                 self.stage = Stage::Remove;
                 desk.journal_start(DiskOp::Remove { path: file_name(self.core) });
@@ -307,17 +305,20 @@ impl JournalStart {
     }
 
     fn retry_later(&self, now: Now) -> Stage {
-        let path = self.targets.front().map(|(target, _)| target.path()).unwrap_or_default();
-        tracing::warn!("{}: no room for {path}, the disk is full: written again when there is", file_name(self.core));
+        let own = file_name(self.core);
+        let path = self.targets.front().map_or(own.clone(), |(target, _)| target.path());
+        tracing::warn!("{own}: no room for {path}, the disk is full: written again when there is");
         Stage::Retry(now.mono.plus_ms(SPACE_RETRY_MS))
     }
 
     /// Tries again what found no room, when its time has come.
     pub fn wake(&mut self, now: Now, desk: &mut DiskDesk) {
-        if let (Stage::Retry(at), Some(file)) = (&self.stage, self.segment_file)
-            && *at <= now.mono
-        {
-            self.write_pieces(file, desk);
+        match (&self.stage, self.segment_file) {
+            (Stage::Retry(at), Some(file)) if *at <= now.mono => match self.targets.is_empty() {
+                true => self.empty(desk),
+                false => self.write_pieces(file, desk),
+            },
+            _ => {}
         }
     }
 
@@ -351,11 +352,11 @@ impl JournalStart {
 }
 
 /// Whether the disk had no room; any other error is one.
-fn is_full(result: DiskResult) -> Result<bool, String> {
+fn is_full(result: &DiskResult) -> Result<bool, String> {
     match result {
         Ok(_) => Ok(false),
         Err(error) if error.kind == DiskErrorKind::NoSpace => Ok(true),
-        Err(error) => Err(error.detail),
+        Err(error) => Err(error.detail.clone()),
     }
 }
 

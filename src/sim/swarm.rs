@@ -232,6 +232,7 @@ impl Swarm {
         let random = &mut Prng::new(seed ^ 0x0f11_d15c_0f11_d15c);
         self.fill_room = [1, 8 << 10, 128 << 10, 1 << 20][random.below(4) as usize];
         self.admin_changes += 20 + random.below(40) as u32;
+        self.disk.copies_on_write = Prng::new(seed ^ 0xc0b1_e50a_3a17_e000).chance(1, 3);
         self.delete_records |= random.chance(1, 2);
         self.topic_removal |= random.chance(1, 2);
         self.committers = self.committers.max(1);

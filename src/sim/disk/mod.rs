@@ -34,6 +34,8 @@ pub struct DiskProfile {
     pub read_error_one_in: u64,
     /// Bytes the disk holds; `None`: enough.
     pub capacity: Option<u64>,
+    /// Every write takes new blocks before it gives the old ones back, so one inside a file needs room, too.
+    pub copies_on_write: bool,
     pub mutation: Option<Mutation>,
 }
 
@@ -45,6 +47,7 @@ impl Default for DiskProfile {
             write_error_one_in: 0,
             read_error_one_in: 0,
             capacity: None,
+            copies_on_write: false,
             mutation: None,
         }
     }
@@ -144,7 +147,9 @@ impl Disk {
         }
         let one_in = match op {
             DiskOp::Write { .. } | DiskOp::Sync { .. } | DiskOp::ZeroFill { .. } => self.profile.write_error_one_in,
-            DiskOp::WriteFile { .. } | DiskOp::SetLen { .. } => self.profile.write_error_one_in,
+            DiskOp::WriteFile { .. } | DiskOp::SetLen { .. } | DiskOp::Reserve { .. } => {
+                self.profile.write_error_one_in
+            }
             DiskOp::Read { .. } => self.profile.read_error_one_in,
             _ => 0,
         };
@@ -152,7 +157,9 @@ impl Disk {
             return None;
         }
         match op {
-            DiskOp::Write { .. } => self.half_done(core, op, SyncMark::default(), true, random),
+            DiskOp::Write { .. } | DiskOp::Reserve { .. } => {
+                self.half_done(core, op, SyncMark::default(), true, random);
+            }
             DiskOp::Sync { file } => {
                 if let Some(file) = self.open_inode(core, *file).and_then(|inode| self.files.get_mut(&inode)) {
                     file.fail_sync();
@@ -186,6 +193,18 @@ impl Disk {
                         true => file.zero(*from, until),
                         false => file.write(*from, &vec![0; (until - from) as usize], false),
                     }
+                }
+            }
+            DiskOp::Reserve { file, from, to } => {
+                let Some(inode) = self.open_inode(core, *file) else { return };
+                let blocks = to.saturating_sub(*from) / 4096;
+                let until = from + random.below(blocks + 1) * 4096;
+                let room = self.room_for(core, op);
+                if self.validate(core, op).is_ok()
+                    && room
+                    && let Some(file) = self.files.get_mut(&inode)
+                {
+                    file.reserve(until);
                 }
             }
             DiskOp::RemoveDir { path } if random.chance(1, 2) => self.tree.remove_dir_in_part(path, random),

@@ -121,6 +121,12 @@ impl Disk {
             DiskOp::WriteFile { data, .. } => return self.used() + data.len() as u64 <= capacity,
             _ => return true,
         };
+        if self.profile.copies_on_write
+            && let DiskOp::Write { data, .. } = op
+            && self.used() + data.len() as u64 > capacity
+        {
+            return false;
+        }
         let len = self.open_inode(core, file).and_then(|inode| self.files.get(&inode)).map_or(0, SimFile::used);
         end <= len || self.used() + (end - len) <= capacity
     }
@@ -133,6 +139,7 @@ impl Disk {
     fn hot(&mut self, core: CoreId, op: &DiskOp, mark: SyncMark) -> DiskResult {
         self.validate(core, op)?;
         if !self.room_for(core, op) {
+            self.reserve_what_fits(core, op);
             return Err(DiskError { kind: DiskErrorKind::NoSpace, detail: "the made-up disk is full".to_owned() });
         }
         // "Acknowledge before sync": the disk says it is durable, and it is not.
@@ -167,6 +174,17 @@ impl Disk {
             _ => {}
         }
         Ok(DiskOutput::Done)
+    }
+
+    /// A reservation that finds too little room has taken what there was (fallocate(2) on ext4).
+    fn reserve_what_fits(&mut self, core: CoreId, op: &DiskOp) {
+        let DiskOp::Reserve { file, to, .. } = op else { return };
+        let free = self.profile.capacity.map_or(0, |capacity| capacity.saturating_sub(self.used()));
+        let inode = self.open_inode(core, *file);
+        if let Some(file) = inode.and_then(|inode| self.files.get_mut(&inode)) {
+            let fits = (file.used() + free) / BLOCK as u64 * BLOCK as u64;
+            file.reserve(fits.min(*to));
+        }
     }
 
     fn is_of_a_journal(&self, core: CoreId, op: &DiskOp) -> bool {
