@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 /// Parts of one system call (IOV_MAX of Linux, writev(2)).
 const PARTS_PER_CALL_MAX: usize = 1024;
+/// Bytes of one system call: while it copies, everybody else on the core waits. 256 KiB take about as long as a sync.
+const BYTES_PER_CALL_MAX: usize = 256 << 10;
 
 /// Owns the parts until the last byte is taken.
 #[derive(Debug)]
@@ -56,11 +58,15 @@ impl Outgoing {
     /// What is left, as far as one call may carry it. The pointers are valid until the next call of a method here.
     pub fn slices(&mut self) -> &mut [libc::iovec] {
         self.slices.clear();
-        let mut offset = self.offset;
+        let (mut offset, mut room) = (self.offset, BYTES_PER_CALL_MAX);
         for part in self.parts[self.part..].iter().take(PARTS_PER_CALL_MAX) {
             let rest = &part[offset..];
-            self.slices.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
-            offset = 0;
+            let len = rest.len().min(room);
+            self.slices.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: len });
+            (offset, room) = (0, room - len);
+            if room == 0 {
+                break;
+            }
         }
         &mut self.slices
     }
@@ -96,5 +102,19 @@ mod tests {
         outgoing.advance(PARTS_PER_CALL_MAX);
         outgoing.advance(PARTS_PER_CALL_MAX);
         assert_eq!(outgoing.slices().len(), 3000 - 2 * PARTS_PER_CALL_MAX);
+    }
+
+    #[test]
+    fn more_bytes_than_one_call_may_carry_are_cut() {
+        let part = Bytes::from(vec![0; BYTES_PER_CALL_MAX - 1]);
+        let mut outgoing = Outgoing::new(vec![part.clone(), part.clone(), part]);
+        let mut calls = Vec::new();
+        while !outgoing.is_done() {
+            let lens: Vec<usize> = outgoing.slices().iter().map(|slice| slice.iov_len).collect();
+            outgoing.advance(lens.iter().sum());
+            calls.push(lens);
+        }
+        let max = BYTES_PER_CALL_MAX;
+        assert_eq!(calls, [vec![max - 1, 1], vec![max - 2, 2], vec![max - 3]]);
     }
 }
