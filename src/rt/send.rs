@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// Parts of one system call (IOV_MAX of Linux, writev(2)).
 const PARTS_PER_CALL_MAX: usize = 1024;
-/// Bytes of one system call: while it copies, everybody else on the core waits. 256 KiB take about as long as a sync.
+/// Bytes of one system call: while it copies, everybody else on the core waits (`tuning/budget.md` has the figures).
 const BYTES_PER_CALL_MAX: usize = 256 << 10;
 
 /// Owns the parts until the last byte is taken.

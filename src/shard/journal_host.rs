@@ -115,7 +115,7 @@ pub struct JournalHost {
     /// Where the entry in flight goes, and its bytes.
     entry_write: Option<(u64, Bytes)>,
     /// When a write that found no room is tried again. Blocks of the file were written once, so this takes a file
-    /// system that writes to new ones all the same (btrfs, thin volumes).
+    /// system that writes to new ones all the same, as btrfs does.
     retry_at: Option<Mono>,
     /// Of the writes that found none, one was the entry's: it is in flight, but not with the disk.
     entry_refused: bool,
