@@ -107,6 +107,23 @@ pub fn set_no_delay(fd: &OwnedFd) -> io::Result<()> {
     set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
+/// The congestion control of connections that never leave the host. The system's choice may be one that paces (bbr): a
+/// timer and an interrupt for every few packets, a third of what a fetch costs, for a network that is not there. This
+/// one is in every kernel and open to every user (tcp(7)).
+const LOOPBACK_CONGESTION_CONTROL: &[u8] = b"reno";
+
+/// Accepted connections inherit it; asked for before the first one, since what has paced once goes on pacing.
+fn set_loopback_congestion_control(listener: &OwnedFd) {
+    let name = LOOPBACK_CONGESTION_CONTROL;
+    let (fd, option) = (listener.as_raw_fd(), libc::TCP_CONGESTION);
+    // SAFETY: `name` is readable for its length.
+    let result =
+        unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, name.as_ptr().cast(), name.len() as libc::socklen_t) };
+    if let Err(error) = check(result) {
+        tracing::debug!(%error, "loopback connections use the system's congestion control");
+    }
+}
+
 /// A listening TCP socket; `non_blocking` for epoll.
 pub fn listen(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -117,6 +134,9 @@ pub fn listen(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Resu
     let (storage, len) = to_storage(address);
     // SAFETY: `storage` holds a socket address of `len` bytes.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const storage).cast(), len) })?;
+    if address.ip().is_loopback() {
+        set_loopback_congestion_control(&socket);
+    }
     // SAFETY: no pointers are involved.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(socket)
