@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::base::ids::CoreId;
 use crate::base::time::{Mono, Now};
 use crate::log::checkpoint::{decode_offsets, encode_offsets};
-use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
+use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId};
 
 use super::io::DiskDesk;
 use super::journal_start::{JournalStart, Replayed};
@@ -150,9 +150,16 @@ impl Folder {
         }
     }
 
-    /// An operation of the journals' replay was answered. No log is loaded before the last one is.
-    pub fn journals_step(&mut self, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<FolderEvent> {
-        match self.journals.as_mut()?.complete(result, now, desk)? {
+    /// An operation of the journals' replay was answered. No log is loaded before the last one is. After a failure
+    /// nobody waits for what the other segments still have in flight, and their file numbers stay taken.
+    pub fn journals_step(
+        &mut self,
+        file: FileId,
+        result: DiskResult,
+        now: Now,
+        desk: &mut DiskDesk,
+    ) -> Option<FolderEvent> {
+        match self.journals.as_mut()?.complete(file, result, now, desk)? {
             Replayed::Done(report) => {
                 self.journals = None;
                 self.replay_report = report;

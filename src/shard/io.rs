@@ -19,8 +19,8 @@ pub enum DiskAsker {
     Folder(u64),
     /// The core's journal.
     Journal(JournalOp),
-    /// The replay of all journals, at start.
-    JournalStart,
+    /// The replay of all journals, at start: the journal or a segment, by the number of its file.
+    JournalStart(FileId),
 }
 
 /// Reads in the disk's hands at the same time.
@@ -188,9 +188,9 @@ impl DiskDesk {
         self.ask(DiskAsker::Journal(what), op);
     }
 
-    /// Asks for an operation of the start that replays journals.
-    pub fn journal_start(&mut self, op: DiskOp) {
-        self.ask(DiskAsker::JournalStart, op);
+    /// Asks for an operation of the start that replays journals, for whichever of them has this file number.
+    pub fn journal_start(&mut self, file: FileId, op: DiskOp) {
+        self.ask(DiskAsker::JournalStart(file), op);
     }
 
     /// The number of a file that is no log's; `None` when all are taken.

@@ -2,30 +2,29 @@
 //! segments, then emptied; journals of cores that are no more are removed. Lives on core 0, sees the whole node.
 //!
 //! ```text
-//!   Open ─► Head ─► Read … ─► for each segment: Metadata ─► Segment ─► Writes ─► Sync ─► Leave
-//!        ─► Empty ─► Close ─► next
+//!   Open ─► Head ─► Read … ─► Segments ─► Empty ─► Close ─► next
 //! ```
-//! A crash anywhere in between leaves a journal that is written again: no log has been changed by anything else. Bytes
-//! go where they lay, never behind a hole, and only into a segment that is there in a folder that is the same topic's.
-//! A segment's room may have gone with the power: a full disk is waited for.
+//! Segments (`journal_segment.rs`) are in work several at once, so that their syncs overlap; journals go one after
+//! another, and one is emptied only when each of its segments is synced and closed. A crash anywhere in between leaves
+//! a journal that is written again: no log has been changed by anything else. Bytes go where they lay, never behind a
+//! hole, and only into a segment that is there in a folder that is the same topic's. A segment's room may have gone
+//! with the power: a full disk is waited for.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::base::ids::Uuid;
 use crate::base::time::{Mono, Now};
-use crate::log::checkpoint::decode_partition_metadata;
 use crate::log::journal::codec::{DATA_START, Superblock, empty_superblocks};
 use crate::log::journal::replay::{Placed, Target, Walk};
 use crate::log::journal::{core_of, file_name};
-use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+use crate::port::disk::{DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
 
-use super::folder::SPACE_RETRY_MS;
 use super::io::DiskDesk;
+use super::journal_segment::{Lane, Tally, is_full, retry_at};
 
-/// More than `partition.metadata` ever holds, bytes.
-const METADATA_BYTES_MAX: u64 = 4096;
+/// Segments in work at once, if there are numbers for so many files; at least one is.
+const LANES_MAX: usize = 16;
 
 #[derive(Debug)]
 enum Stage {
@@ -34,17 +33,11 @@ enum Stage {
         len: u64,
     },
     Read(Box<Walk>),
-    Metadata,
-    Segment,
-    Writes {
-        left: usize,
-        no_space: bool,
-    },
-    /// The disk was full: written again at this time.
-    Retry(Mono),
-    Sync,
-    Leave,
+    /// The lanes are at work.
+    Segments,
     Empty,
+    /// The disk was full: emptied again at this time.
+    Retry(Mono),
     Close,
     Remove,
 }
@@ -60,13 +53,12 @@ pub struct JournalStart {
     clean: bool,
     core: u16,
     stage: Stage,
-    file: Option<FileId>,
-    segment_file: Option<FileId>,
+    /// The journal's.
+    file: FileId,
+    /// Segments in work, and those that wait for a lane.
+    lanes: Vec<Lane>,
     targets: VecDeque<(Target, Vec<Placed>)>,
-    /// For people: segments and bytes written, segments that are gone.
-    written: (u64, u64),
-    passed_over: u64,
-    notes: Vec<String>,
+    tally: Tally,
 }
 
 /// The end of the dialogue.
@@ -85,47 +77,49 @@ impl JournalStart {
         clean: bool,
         desk: &mut DiskDesk,
     ) -> Option<JournalStart> {
-        let cores: VecDeque<u16> = names.filter_map(core_of).collect();
         let mut start = JournalStart {
-            cores,
+            cores: names.filter_map(core_of).collect(),
             cores_now,
             clean,
             core: 0,
             stage: Stage::Close,
-            file: desk.take_file(),
-            segment_file: desk.take_file(),
+            file: desk.take_file()?,
+            lanes: Vec::new(),
             targets: VecDeque::new(),
-            written: (0, 0),
-            passed_over: 0,
-            notes: Vec::new(),
+            tally: Tally::default(),
         };
         if start.next_journal(desk) {
             return Some(start);
         }
-        start.give_files(desk);
+        desk.give_file(start.file);
         None
     }
 
-    fn give_files(&mut self, desk: &mut DiskDesk) {
-        for file in self.file.take().into_iter().chain(self.segment_file.take()) {
-            desk.give_file(file);
-        }
-    }
-
     fn next_journal(&mut self, desk: &mut DiskDesk) -> bool {
-        let (Some(core), Some(file)) = (self.cores.pop_front(), self.file) else { return false };
-        (self.core, self.stage) = (core, Stage::Open);
+        let Some(core) = self.cores.pop_front() else { return false };
+        self.core = core;
         let mode = OpenMode { direct: false, create: false };
-        desk.journal_start(DiskOp::Open { file, path: file_name(core), mode });
+        self.ask(Stage::Open, DiskOp::Open { file: self.file, path: file_name(core), mode }, desk);
         true
     }
 
-    /// An operation was answered.
-    pub fn complete(&mut self, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<Replayed> {
-        match self.step(result, now, desk) {
+    /// Asks for an operation on the journal itself.
+    fn ask(&mut self, stage: Stage, op: DiskOp, desk: &mut DiskDesk) {
+        self.stage = stage;
+        desk.journal_start(self.file, op);
+    }
+
+    /// An operation was answered that was asked for with this file number. After a failure nothing more may be told:
+    /// answers that other segments still wait for are nobody's then.
+    pub fn complete(&mut self, file: FileId, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Option<Replayed> {
+        let done = match self.lanes.iter().position(|lane| lane.file() == file) {
+            Some(at) => self.lane_step(at, result, now, desk).map(|()| false),
+            None => self.step(result, now, desk),
+        };
+        match done {
             Ok(false) => None,
             Ok(true) => {
-                self.give_files(desk);
+                desk.give_file(self.file);
                 Some(Replayed::Done(self.report()))
             }
             Err(reason) => Some(Replayed::Failed(format!("{}: {reason}", file_name(self.core)))),
@@ -133,58 +127,37 @@ impl JournalStart {
     }
 
     fn report(&self) -> Option<String> {
-        let (segments, bytes) = self.written;
-        let mut parts = self.notes.clone();
-        if segments > 0 || self.passed_over > 0 {
-            parts.push(format!("{bytes} bytes written into {segments} segments, {} are gone", self.passed_over));
+        let Tally { segments, bytes, passed_over, notes } = &self.tally;
+        let mut parts = notes.clone();
+        if *segments > 0 || *passed_over > 0 {
+            parts.push(format!("{bytes} bytes written into {segments} segments, {passed_over} are gone"));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// True: everything is done.
     fn step(&mut self, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Result<bool, String> {
-        let (Some(file), Some(segment_file)) = (self.file, self.segment_file) else {
-            return Err("too few files may be open".to_string());
-        };
         match std::mem::replace(&mut self.stage, Stage::Close) {
             Stage::Open => {
                 let DiskOutput::Opened { len } = result.map_err(|error| error.detail)? else {
                     return Err("opened with another answer".to_string());
                 };
-                self.stage = Stage::Head { len };
-                desk.journal_start(DiskOp::Read { file, position: 0, len: DATA_START as u32 });
+                let op = DiskOp::Read { file: self.file, position: 0, len: DATA_START as u32 };
+                self.ask(Stage::Head { len }, op, desk);
             }
             Stage::Head { len } => self.head_read(len, &data(result)?, desk)?,
             Stage::Read(mut walk) => {
                 walk.feed(data(result)?);
-                self.walk_on(walk, desk);
+                self.walk_on(walk, desk)?;
             }
-            Stage::Metadata => self.metadata_read(result, desk)?,
-            Stage::Segment => self.segment_opened(result, desk)?,
-            Stage::Writes { left, no_space } => {
-                let no_space = is_full(&result)? || no_space;
-                self.stage = match left - 1 {
-                    0 if no_space => self.retry_later(now),
-                    0 => {
-                        desk.journal_start(DiskOp::Sync { file: segment_file });
-                        Stage::Sync
-                    }
-                    left => Stage::Writes { left, no_space },
-                };
+            // Nothing is in flight on the journal then.
+            stage @ (Stage::Segments | Stage::Retry(_)) => self.stage = stage,
+            Stage::Empty if is_full(&result)? => {
+                self.stage = Stage::Retry(retry_at(self.core, &file_name(self.core), now));
             }
-            // Nothing is in flight then.
-            Stage::Retry(at) => self.stage = Stage::Retry(at),
-            Stage::Sync if is_full(&result)? => self.stage = self.retry_later(now),
-            Stage::Sync => self.leave_segment(desk),
-            Stage::Leave => {
-                self.targets.pop_front();
-                self.next_target(desk);
-            }
-            Stage::Empty if is_full(&result)? => self.stage = self.retry_later(now),
             Stage::Empty => self.close(desk),
             Stage::Close if self.core >= self.cores_now => {
-                self.stage = Stage::Remove;
-                desk.journal_start(DiskOp::Remove { path: file_name(self.core) });
+                self.ask(Stage::Remove, DiskOp::Remove { path: file_name(self.core) }, desk);
             }
             Stage::Close => return Ok(!self.next_journal(desk)),
             Stage::Remove => {
@@ -201,162 +174,82 @@ impl JournalStart {
         match newest {
             None => self.close(desk),
             Some(superblock) if self.clean => {
-                self.notes.push(format!("{}: not replayed, as the stop was clean", file_name(self.core)));
+                self.tally.notes.push(format!("{}: not replayed, as the stop was clean", file_name(self.core)));
                 tracing::debug!("the journal of incarnation {} was left full", superblock.incarnation);
                 self.empty(desk);
             }
-            Some(superblock) => self.walk_on(Box::new(Walk::new(&superblock, len)), desk),
+            Some(superblock) => self.walk_on(Box::new(Walk::new(&superblock, len)), desk)?,
         }
         Ok(())
     }
 
-    fn walk_on(&mut self, mut walk: Box<Walk>, desk: &mut DiskDesk) {
-        match (walk.next_read(), self.file) {
-            (Some((position, len)), Some(file)) => {
-                desk.journal_start(DiskOp::Read { file, position, len });
-                self.stage = Stage::Read(walk);
+    fn walk_on(&mut self, mut walk: Box<Walk>, desk: &mut DiskDesk) -> Result<(), String> {
+        match walk.next_read() {
+            Some((position, len)) => {
+                self.ask(Stage::Read(walk), DiskOp::Read { file: self.file, position, len }, desk);
+                Ok(())
             }
-            _ => {
+            None => {
+                self.stage = Stage::Segments;
                 self.targets = walk.finish().into();
-                self.next_target(desk);
+                self.next_targets(desk)
             }
         }
     }
 
-    fn next_target(&mut self, desk: &mut DiskDesk) {
-        match self.targets.front() {
-            Some((target, _)) => {
-                self.stage = Stage::Metadata;
-                let path = target.metadata_path();
-                desk.journal_start(DiskOp::ReadFile { path, len_max: METADATA_BYTES_MAX });
-            }
-            None => self.empty(desk),
-        }
-    }
-
-    /// The segment is not there any more, or is another topic's.
-    fn pass_over(&mut self, desk: &mut DiskDesk) {
-        self.passed_over += 1;
-        self.targets.pop_front();
-        self.next_target(desk);
-    }
-
-    /// A file that cannot be read says nothing: loading the log makes it again.
-    fn metadata_read(&mut self, result: DiskResult, desk: &mut DiskDesk) -> Result<(), String> {
-        let (Some((target, _)), Some(file)) = (self.targets.front(), self.segment_file) else { return Ok(()) };
-        let found: Option<Uuid> = match result {
-            Ok(DiskOutput::Data(bytes)) => {
-                std::str::from_utf8(&bytes).ok().and_then(|text| decode_partition_metadata(text).ok())
-            }
-            Ok(_) => None,
-            Err(error) if matches!(error.kind, DiskErrorKind::NotFound | DiskErrorKind::TooLarge) => None,
-            Err(error) => return Err(error.detail),
-        };
-        if found.is_some_and(|id| id != target.topic_id) {
-            self.pass_over(desk);
+    /// An operation of a lane was answered.
+    fn lane_step(&mut self, at: usize, result: DiskResult, now: Now, desk: &mut DiskDesk) -> Result<(), String> {
+        if !self.lanes[at].complete(result, now, &mut self.tally, desk)? {
             return Ok(());
         }
-        self.stage = Stage::Segment;
-        let mode = OpenMode { direct: false, create: false };
-        desk.journal_start(DiskOp::Open { file, path: target.path(), mode });
+        desk.give_file(self.lanes.swap_remove(at).file());
+        self.next_targets(desk)
+    }
+
+    /// Begins with as many segments as may be in work; with none left the journal is emptied.
+    fn next_targets(&mut self, desk: &mut DiskDesk) -> Result<(), String> {
+        while self.lanes.len() < LANES_MAX
+            && let Some((target, _)) = self.targets.front()
+            // A topic that was made anew has the names of its predecessor: whose bytes come last must not be chance.
+            && !self.lanes.iter().any(|lane| lane.shares_file(target))
+            && let Some(file) = desk.take_file()
+            && let Some(next) = self.targets.pop_front()
+        {
+            self.lanes.push(Lane::begin(self.core, file, next, desk));
+        }
+        match (self.lanes.is_empty(), self.targets.is_empty()) {
+            (true, true) => self.empty(desk),
+            (true, false) => return Err("too few files may be open".to_string()),
+            (false, _) => {}
+        }
         Ok(())
-    }
-
-    fn segment_opened(&mut self, result: DiskResult, desk: &mut DiskDesk) -> Result<(), String> {
-        let (Some((target, pieces)), Some(file)) = (self.targets.front_mut(), self.segment_file) else {
-            return Ok(());
-        };
-        let len = match result {
-            Ok(DiskOutput::Opened { len }) => len,
-            Ok(_) => return Err("opened with another answer".to_string()),
-            Err(error) if error.kind == DiskErrorKind::NotFound => {
-                self.pass_over(desk);
-                return Ok(());
-            }
-            Err(error) => return Err(error.detail),
-        };
-        // The power may have gone before the file system put down how long the file is; a hole is something else.
-        let mut end = len;
-        let hole = pieces.iter().position(|(position, bytes)| {
-            let touches = *position <= end;
-            end = end.max(position + bytes.len() as u64);
-            !touches
-        });
-        if let Some(at) = hole {
-            self.notes.push(format!("{}: nothing lies before {}", target.path(), pieces[at].0));
-            pieces.truncate(at);
-        }
-        if pieces.is_empty() {
-            self.leave_segment(desk);
-            return Ok(());
-        }
-        self.written.0 += 1;
-        self.written.1 += pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-        self.write_pieces(file, desk);
-        Ok(())
-    }
-
-    fn write_pieces(&mut self, file: FileId, desk: &mut DiskDesk) {
-        let Some((_, pieces)) = self.targets.front() else { return };
-        self.stage = Stage::Writes { left: pieces.len(), no_space: false };
-        for (position, data) in pieces {
-            desk.journal_start(DiskOp::Write { file, position: *position, data: data.clone(), sync: false });
-        }
-    }
-
-    fn retry_later(&self, now: Now) -> Stage {
-        let own = file_name(self.core);
-        let path = self.targets.front().map_or(own.clone(), |(target, _)| target.path());
-        tracing::warn!("{own}: no room for {path}, the disk is full: written again when there is");
-        Stage::Retry(now.mono.plus_ms(SPACE_RETRY_MS))
     }
 
     /// Tries again what found no room, when its time has come.
     pub fn wake(&mut self, now: Now, desk: &mut DiskDesk) {
-        match (&self.stage, self.segment_file) {
-            (Stage::Retry(at), Some(file)) if *at <= now.mono => match self.targets.is_empty() {
-                true => self.empty(desk),
-                false => self.write_pieces(file, desk),
-            },
-            _ => {}
+        for lane in &mut self.lanes {
+            lane.wake(now, desk);
+        }
+        if matches!(self.stage, Stage::Retry(at) if at <= now.mono) {
+            self.empty(desk);
         }
     }
 
     pub fn next_wake(&self) -> Option<Mono> {
-        match self.stage {
+        let own = match self.stage {
             Stage::Retry(at) => Some(at),
             _ => None,
-        }
-    }
-
-    fn leave_segment(&mut self, desk: &mut DiskDesk) {
-        self.stage = Stage::Leave;
-        if let Some(file) = self.segment_file {
-            desk.journal_start(DiskOp::Close { file });
-        }
+        };
+        self.lanes.iter().filter_map(Lane::next_wake).chain(own).min()
     }
 
     fn empty(&mut self, desk: &mut DiskDesk) {
-        self.stage = Stage::Empty;
-        if let Some(file) = self.file {
-            desk.journal_start(DiskOp::Write { file, position: 0, data: empty_superblocks(), sync: true });
-        }
+        let data = empty_superblocks();
+        self.ask(Stage::Empty, DiskOp::Write { file: self.file, position: 0, data, sync: true }, desk);
     }
 
     fn close(&mut self, desk: &mut DiskDesk) {
-        self.stage = Stage::Close;
-        if let Some(file) = self.file {
-            desk.journal_start(DiskOp::Close { file });
-        }
-    }
-}
-
-/// Whether the disk had no room; any other error is one.
-fn is_full(result: &DiskResult) -> Result<bool, String> {
-    match result {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind == DiskErrorKind::NoSpace => Ok(true),
-        Err(error) => Err(error.detail.clone()),
+        self.ask(Stage::Close, DiskOp::Close { file: self.file }, desk);
     }
 }
 
@@ -373,14 +266,22 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::base::ids::Uuid;
     use crate::log::FileSlots;
     use crate::log::checkpoint::encode_partition_metadata;
     use crate::log::journal::codec::{EntryBuilder, Mark, PieceHead};
-    use crate::port::disk::DiskError;
+    use crate::port::disk::{DirEntry, DiskError, DiskErrorKind};
+    use crate::port::turn::Token;
+    use crate::shard::folder::{Folder as Keeper, FolderEvent, SPACE_RETRY_MS};
+    use crate::shard::io::DiskAsker;
 
     const LIFE: Uuid = Uuid([5; 16]);
     const TOPIC: Uuid = Uuid([1; 16]);
-    const SEGMENT: &str = "t-0/00000000000000000000.log";
+    const METADATA: &str = "t-0/partition.metadata";
+
+    fn path(segment: i64) -> String {
+        Target { dir: "t-0".to_owned(), topic_id: TOPIC, segment }.path()
+    }
 
     /// The folder, as far as a replay needs one.
     struct Folder {
@@ -388,31 +289,56 @@ mod tests {
         open: BTreeMap<FileId, String>,
         /// No file may be longer.
         len_max: usize,
+        /// What is not answered but kept in `held`.
+        holds: fn(&DiskOp) -> bool,
+        held: Vec<(Token, DiskOp)>,
     }
 
     impl Folder {
         /// A journal with one entry for each of these pieces of the segment, and the segment.
         fn new(pieces: &[(u64, &[u8])], segment: Vec<u8>) -> Folder {
+            let pieces: Vec<_> = pieces.iter().map(|(position, data)| (TOPIC, 0, *position, *data)).collect();
+            Folder::of(&pieces, [(path(0), segment)])
+        }
+
+        /// So many segments with three bytes, and four more of each in the journal.
+        fn of_segments(count: usize) -> Folder {
+            let pieces: Vec<_> = (0..count as i64).map(|segment| (TOPIC, segment, 3, &b"defg"[..])).collect();
+            Folder::of(&pieces, (0..count as i64).map(|segment| (path(segment), b"abc".to_vec())))
+        }
+
+        /// A journal with one entry for each of these pieces: topic, segment, position and bytes.
+        fn of(pieces: &[(Uuid, i64, u64, &[u8])], segments: impl IntoIterator<Item = (String, Vec<u8>)>) -> Folder {
             let tail = Mark { position: DATA_START, sequence: 1 };
             let superblock = Superblock { incarnation: LIFE, generation: 2, tail };
             let mut journal = vec![0; DATA_START as usize];
             let at = superblock.position() as usize;
             let encoded = superblock.encode();
             journal[at..at + encoded.len()].copy_from_slice(&encoded);
-            for (sequence, (position, data)) in (1..).zip(pieces) {
+            for (sequence, (topic_id, segment, position, data)) in (1..).zip(pieces) {
                 let mut builder = EntryBuilder::with_capacity(PieceHead::piece_len(3, data.len()));
-                builder.push(&PieceHead { topic_id: TOPIC, dir: "t-0", segment: 0, position: *position }, data);
+                let (topic_id, segment, position) = (*topic_id, *segment, *position);
+                builder.push(&PieceHead { topic_id, dir: "t-0", segment, position }, data);
                 journal.extend_from_slice(&builder.finish(LIFE, sequence));
             }
-            let metadata = encode_partition_metadata(TOPIC).into_bytes();
-            let files = [(file_name(0), journal), (SEGMENT.to_owned(), segment)];
-            let mut files: BTreeMap<_, _> = files.into();
-            files.insert("t-0/partition.metadata".to_owned(), metadata);
-            Folder { files, open: BTreeMap::new(), len_max: usize::MAX }
+            let mut files: BTreeMap<_, _> = segments.into_iter().collect();
+            files.insert(file_name(0), journal);
+            files.insert(METADATA.to_owned(), encode_partition_metadata(TOPIC).into_bytes());
+            let open = BTreeMap::new();
+            Folder { files, open, len_max: usize::MAX, holds: |_| false, held: Vec::new() }
         }
 
         fn segment(&self) -> &[u8] {
-            &self.files[SEGMENT]
+            &self.files[&path(0)]
+        }
+
+        /// Segments that have everything.
+        fn whole(&self) -> usize {
+            self.files.values().filter(|bytes| bytes.starts_with(b"abcdefg")).count()
+        }
+
+        fn is_emptied(&self) -> bool {
+            self.files[&file_name(0)][..DATA_START as usize].iter().all(|byte| *byte == 0)
         }
 
         fn answer(&mut self, op: DiskOp) -> DiskResult {
@@ -420,7 +346,8 @@ mod tests {
             match op {
                 DiskOp::Open { file, path, .. } => {
                     let len = self.files.get(&path).ok_or_else(|| failed(DiskErrorKind::NotFound))?.len() as u64;
-                    self.open.insert(file, path);
+                    assert!(!self.open.values().any(|other| *other == path), "{path} is open");
+                    assert_eq!(self.open.insert(file, path), None, "the number is taken");
                     Ok(DiskOutput::Opened { len })
                 }
                 DiskOp::Read { file, position, len } => {
@@ -429,7 +356,10 @@ mod tests {
                     let to = bytes.len().min(from + len as usize);
                     Ok(DiskOutput::Data(Bytes::copy_from_slice(&bytes[from..to])))
                 }
-                DiskOp::ReadFile { path, .. } => Ok(DiskOutput::Data(Bytes::copy_from_slice(&self.files[&path]))),
+                DiskOp::ReadFile { path, .. } => {
+                    let bytes = self.files.get(&path).ok_or_else(|| failed(DiskErrorKind::NotFound))?;
+                    Ok(DiskOutput::Data(Bytes::copy_from_slice(bytes)))
+                }
                 DiskOp::Write { file, position, data, .. } => {
                     let bytes = self.files.get_mut(&self.open[&file]).expect("an open file is there");
                     let end = position as usize + data.len();
@@ -440,18 +370,40 @@ mod tests {
                     bytes[position as usize..end].copy_from_slice(&data);
                     Ok(DiskOutput::Done)
                 }
-                DiskOp::Sync { .. } | DiskOp::Close { .. } => Ok(DiskOutput::Done),
+                DiskOp::Sync { file } => {
+                    assert!(self.open.contains_key(&file), "it is not open");
+                    Ok(DiskOutput::Done)
+                }
+                DiskOp::Close { file } => {
+                    self.open.remove(&file).expect("it is open");
+                    Ok(DiskOutput::Done)
+                }
+                DiskOp::List { .. } => {
+                    Ok(DiskOutput::Entries(vec![DirEntry { name: file_name(0), is_dir: false, len: 0 }]))
+                }
                 other => panic!("a replay does not ask for {other:?}"),
             }
+        }
+
+        /// Answers one.
+        fn give(
+            &mut self,
+            (token, op): (Token, DiskOp),
+            start: &mut JournalStart,
+            now: Now,
+            desk: &mut DiskDesk,
+        ) -> Option<Replayed> {
+            let Some(DiskAsker::JournalStart(file)) = desk.asker(token) else { panic!("{op:?} is another's") };
+            start.complete(file, self.answer(op), now, desk)
         }
 
         /// Answers until there is nothing to answer.
         fn run(&mut self, start: &mut JournalStart, now: Now, desk: &mut DiskDesk) -> Option<Replayed> {
             while !desk.outgoing.is_empty() {
                 let (token, op) = desk.outgoing.remove(0);
-                desk.asker(token);
-                let result = self.answer(op);
-                if let Some(replayed) = start.complete(result, now, desk) {
+                if (self.holds)(&op) {
+                    self.held.push((token, op));
+                } else if let Some(replayed) = self.give((token, op), start, now, desk) {
                     return Some(replayed);
                 }
             }
@@ -463,12 +415,16 @@ mod tests {
         JournalStart::begin([file_name(0).as_str()].into_iter(), 1, false, desk).expect("there is a journal")
     }
 
+    fn desk_of(files: u32) -> DiskDesk {
+        DiskDesk::new(FileSlots::new(0, files), 0)
+    }
+
     const NOW: Now = Now { mono: Mono(1), wall_ms: 0 };
 
     #[test]
     fn a_segment_whose_length_went_with_the_power_grows_again() {
         let mut folder = Folder::new(&[(3, b"defg"), (7, b"hi")], b"abc".to_vec());
-        let mut desk = DiskDesk::new(FileSlots::new(0, 4), 0);
+        let mut desk = desk_of(4);
         let done = folder.run(&mut begin(&mut desk), NOW, &mut desk);
         assert_eq!(folder.segment(), b"abcdefghi");
         assert!(matches!(done, Some(Replayed::Done(Some(report))) if report.starts_with("6 bytes written into 1 seg")));
@@ -477,7 +433,7 @@ mod tests {
     #[test]
     fn what_lies_behind_a_hole_is_told_and_not_written() {
         let mut folder = Folder::new(&[(3, b"de"), (7, b"hi")], b"abc".to_vec());
-        let mut desk = DiskDesk::new(FileSlots::new(0, 4), 0);
+        let mut desk = desk_of(4);
         let done = folder.run(&mut begin(&mut desk), NOW, &mut desk);
         assert_eq!(folder.segment(), b"abcde");
         assert!(matches!(done, Some(Replayed::Done(Some(report))) if report.contains("nothing lies before 7")));
@@ -488,7 +444,7 @@ mod tests {
         let mut folder = Folder::new(&[(3, b"defg")], b"abc".to_vec());
         folder.len_max = 5;
         let journal = folder.files[&file_name(0)].clone();
-        let mut desk = DiskDesk::new(FileSlots::new(0, 4), 0);
+        let mut desk = desk_of(4);
         let mut start = begin(&mut desk);
         assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
         let at = start.next_wake().expect("it is tried again");
@@ -502,6 +458,133 @@ mod tests {
         start.wake(Now { mono: at, ..NOW }, &mut desk);
         assert!(matches!(folder.run(&mut start, NOW, &mut desk), Some(Replayed::Done(_))));
         assert_eq!(folder.segment(), b"abcdefg");
-        assert!(folder.files[&file_name(0)][..DATA_START as usize].iter().all(|byte| *byte == 0));
+        assert!(folder.is_emptied());
+    }
+
+    fn is_sync(op: &DiskOp) -> bool {
+        matches!(op, DiskOp::Sync { .. })
+    }
+
+    #[test]
+    fn the_second_sync_is_asked_for_before_the_first_is_answered() {
+        let mut folder = Folder { holds: is_sync, ..Folder::of_segments(3) };
+        let mut desk = desk_of(10);
+        assert_eq!(folder.run(&mut begin(&mut desk), NOW, &mut desk), None);
+        assert_eq!((folder.held.len(), folder.whole()), (3, 3));
+    }
+
+    #[test]
+    fn more_segments_than_lanes_are_all_written_synced_and_closed_before_the_journal_is_emptied() {
+        let count = 2 * LANES_MAX + 3;
+        let mut folder = Folder { holds: is_sync, ..Folder::of_segments(count) };
+        let mut desk = desk_of(100);
+        let mut start = begin(&mut desk);
+        assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
+        assert_eq!((folder.held.len(), folder.whole()), (LANES_MAX, LANES_MAX), "no more at once");
+        // Every sync is answered but one of the first.
+        folder.holds = |_| false;
+        let kept = folder.held.remove(0);
+        desk.outgoing.append(&mut folder.held);
+        assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
+        assert_eq!((folder.whole(), folder.open.len()), (count, 2), "the journal and that segment are open");
+        assert!(!folder.is_emptied());
+        desk.outgoing.push(kept);
+        folder.holds = |op| matches!(op, DiskOp::Close { .. });
+        assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
+        assert!(!folder.is_emptied(), "it is not closed");
+        folder.holds = |_| false;
+        desk.outgoing.append(&mut folder.held);
+        let report = format!("{} bytes written into {count} segments, 0 are gone", 4 * count);
+        assert_eq!(folder.run(&mut start, NOW, &mut desk), Some(Replayed::Done(Some(report))));
+        assert!(folder.is_emptied() && folder.open.is_empty());
+        assert!((0..100).all(|_| desk.take_file().is_some()), "every number was given back");
+    }
+
+    #[test]
+    fn a_segment_without_room_holds_back_the_emptying_and_no_other_segment() {
+        let count = LANES_MAX + 3;
+        let mut folder = Folder::of_segments(count);
+        folder.len_max = 5;
+        for segment in (0..count as i64).filter(|segment| *segment != 1) {
+            folder.files.insert(path(segment), vec![b'a', b'b', b'c', 0, 0, 0, 0]);
+        }
+        let mut desk = desk_of(100);
+        let mut start = begin(&mut desk);
+        let mut now = NOW;
+        for _ in 0..3 {
+            assert_eq!(folder.run(&mut start, now, &mut desk), None);
+            assert_eq!((folder.whole(), folder.open.len()), (count - 1, 2), "the journal and that segment are open");
+            assert!(!folder.is_emptied());
+            let at = start.next_wake().expect("it is tried again");
+            assert_eq!(at, now.mono.plus_ms(SPACE_RETRY_MS));
+            now.mono = at;
+            start.wake(now, &mut desk);
+        }
+        folder.len_max = usize::MAX;
+        assert!(matches!(folder.run(&mut start, now, &mut desk), Some(Replayed::Done(Some(_)))));
+        assert!(folder.whole() == count && folder.is_emptied());
+    }
+
+    #[test]
+    fn with_one_file_number_segments_go_one_after_another() {
+        let mut folder = Folder { holds: is_sync, ..Folder::of_segments(3) };
+        let mut desk = desk_of(2);
+        let mut start = begin(&mut desk);
+        for written in 1..=3 {
+            assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
+            assert_eq!((folder.held.len(), folder.whole()), (1, written));
+            let sync = folder.held.remove(0);
+            assert_eq!(folder.give(sync, &mut start, NOW, &mut desk), None);
+        }
+        assert!(matches!(folder.run(&mut start, NOW, &mut desk), Some(Replayed::Done(Some(_)))));
+        assert!(folder.is_emptied());
+        let mut folder = Folder::of_segments(3);
+        let mut desk = desk_of(1);
+        let done = folder.run(&mut begin(&mut desk), NOW, &mut desk);
+        assert!(matches!(done, Some(Replayed::Failed(reason)) if reason.ends_with("too few files may be open")));
+    }
+
+    #[test]
+    fn two_topics_of_one_name_do_not_write_the_same_file_at_once() {
+        let pieces: [(Uuid, i64, u64, &[u8]); 2] = [(TOPIC, 0, 3, b"de"), (Uuid([2; 16]), 0, 3, b"xy")];
+        let mut folder = Folder { holds: is_sync, ..Folder::of(&pieces, [(path(0), b"abc".to_vec())]) };
+        folder.files.remove(METADATA);
+        let mut desk = desk_of(10);
+        let mut start = begin(&mut desk);
+        assert_eq!(folder.run(&mut start, NOW, &mut desk), None);
+        assert_eq!((folder.held.len(), folder.segment()), (1, &b"abcde"[..]));
+        folder.holds = |_| false;
+        desk.outgoing.append(&mut folder.held);
+        assert!(matches!(folder.run(&mut start, NOW, &mut desk), Some(Replayed::Done(Some(_)))));
+        assert_eq!(folder.segment(), b"abcxy", "as one after another");
+    }
+
+    #[test]
+    fn a_segment_that_fails_ends_the_start_and_later_answers_are_nobodys() {
+        let mut folder = Folder::of_segments(LANES_MAX + 3);
+        let mut desk = desk_of(100);
+        let mut keeper = Keeper::start(false, 1, &mut desk);
+        let mut syncs = Vec::new();
+        while !desk.outgoing.is_empty() {
+            let (token, op) = desk.outgoing.remove(0);
+            let event = match desk.asker(token) {
+                Some(DiskAsker::JournalStart(file)) if is_sync(&op) => {
+                    syncs.push(file);
+                    None
+                }
+                Some(DiskAsker::JournalStart(file)) => keeper.journals_step(file, folder.answer(op), NOW, &mut desk),
+                Some(DiskAsker::Folder(id)) => keeper.complete(id, folder.answer(op), NOW, &mut desk),
+                asker => panic!("{op:?} of {asker:?}"),
+            };
+            assert_eq!(event, None);
+        }
+        assert_eq!(syncs.len(), LANES_MAX);
+        let failed = Err(DiskError { kind: DiskErrorKind::Io, detail: "worn out".to_owned() });
+        let event = keeper.journals_step(syncs.remove(3), failed, NOW, &mut desk);
+        assert_eq!(event, Some(FolderEvent::Failed(format!("{}: worn out", file_name(0)))));
+        for file in syncs {
+            assert_eq!(keeper.journals_step(file, Ok(DiskOutput::Done), NOW, &mut desk), None);
+        }
+        assert!(desk.outgoing.is_empty() && keeper.next_wake().is_none() && !folder.is_emptied());
     }
 }

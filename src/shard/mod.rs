@@ -18,6 +18,7 @@ mod fetch;
 mod folder;
 mod hosts;
 mod journal_host;
+mod journal_segment;
 mod journal_start;
 mod move_host;
 mod offsets;
@@ -405,8 +406,9 @@ impl Shard {
                     self.folder_event(event, now);
                 }
             }
-            Some(DiskAsker::JournalStart) => {
-                let event = self.folder.as_mut().and_then(|folder| folder.journals_step(result, now, &mut self.desk));
+            Some(DiskAsker::JournalStart(file)) => {
+                let folder = self.folder.as_mut();
+                let event = folder.and_then(|folder| folder.journals_step(file, result, now, &mut self.desk));
                 if let Some(event) = event {
                     self.folder_event(event, now);
                 }
