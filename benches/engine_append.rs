@@ -129,21 +129,18 @@ impl Machine for Fed {
     type Message = Message;
 
     fn turn(&mut self, now: Now, inputs: &mut Inputs<Message>, effects: &mut Effects<Message>) -> NextWake {
-        loop {
-            inputs.net.append(&mut self.net);
-            let wake = self.engine.turn(now, inputs, effects);
-            self.network(now, effects);
-            if self.serving.get() && self.created.is_none() {
-                self.created = Some(false);
-                let peer = "127.0.0.1:1".parse().expect("an address");
-                let conns = 0..u64::from(PARTITIONS);
-                self.net.extend(conns.map(|conn| NetInput::Accepted { conn: ConnId(conn), peer }));
-                self.send(0, wire::create_topic(TOPIC, PARTITIONS as i32).into());
-            }
-            if self.net.is_empty() {
-                return wake;
-            }
+        inputs.net.append(&mut self.net);
+        let wake = self.engine.turn(now, inputs, effects);
+        self.network(now, effects);
+        if self.serving.get() && self.created.is_none() {
+            self.created = Some(false);
+            let peer = "127.0.0.1:1".parse().expect("an address");
+            let conns = 0..u64::from(PARTITIONS);
+            self.net.extend(conns.map(|conn| NetInput::Accepted { conn: ConnId(conn), peer }));
+            self.send(0, wire::create_topic(TOPIC, PARTITIONS as i32).into());
         }
+        // What arrives next is for the next turn, as with sockets: the disk has this one's writes meanwhile.
+        if self.net.is_empty() { wake } else { NextWake::Now }
     }
 }
 
