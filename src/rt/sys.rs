@@ -304,3 +304,28 @@ pub fn direct_alignment(path: &Path) -> io::Result<Option<(u32, u32)>> {
     let said = stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_mem_align > 0;
     Ok(said.then_some((stat.stx_dio_mem_align, stat.stx_dio_offset_align)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn congestion_control(socket: &impl AsRawFd) -> String {
+        let mut name = [0u8; 16];
+        let mut len = name.len() as libc::socklen_t;
+        let (fd, option) = (socket.as_raw_fd(), libc::TCP_CONGESTION);
+        // SAFETY: `len` says how much room there is.
+        check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, option, name.as_mut_ptr().cast(), &mut len) })
+            .expect("a TCP socket has a congestion control");
+        String::from_utf8_lossy(&name[..len as usize]).trim_end_matches('\0').to_owned()
+    }
+
+    #[test]
+    fn what_a_loopback_listener_accepts_is_not_paced() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, false).expect("a listener");
+        let client = TcpStream::connect(local_address(&listener).expect("an address")).expect("a connection");
+        let accepted = accept(&listener).expect("it is accepted");
+        assert_eq!(congestion_control(&accepted), "reno", "the client has {}", congestion_control(&client));
+    }
+}
