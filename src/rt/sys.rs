@@ -94,32 +94,28 @@ pub fn return_freed_memory() {
 #[cfg(not(target_env = "gnu"))]
 pub fn return_freed_memory() {}
 
-fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: `value` is an int of the announced size.
-    let result = unsafe {
-        libc::setsockopt(fd, level, name, (&raw const value).cast(), mem::size_of::<libc::c_int>() as libc::socklen_t)
-    };
-    check(result).map(drop)
+fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &[u8]) -> io::Result<()> {
+    // SAFETY: `value` is readable for its length, and the kernel copies from it.
+    check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) }).map(drop)
 }
+
+/// What switches a socket option on.
+const ON: [u8; 4] = (1 as libc::c_int).to_ne_bytes();
 
 /// Sends small answers at once instead of waiting for acknowledgements (tcp(7)).
 pub fn set_no_delay(fd: &OwnedFd) -> io::Result<()> {
-    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, &ON)
 }
 
 /// The congestion control of connections that never leave the host. The system's choice may be one that paces (bbr): a
-/// timer and an interrupt for every few packets, a third of what a fetch costs, for a network that is not there. This
-/// one is in every kernel and open to every user (tcp(7)).
+/// timer and an interrupt for every few packets, for a network that is not there (figures: `tuning/budget.md`). This
+/// one every kernel has.
 const LOOPBACK_CONGESTION_CONTROL: &[u8] = b"reno";
 
-/// Accepted connections inherit it; asked for before the first one, since what has paced once goes on pacing.
+/// Accepted connections inherit it.
 fn set_loopback_congestion_control(listener: &OwnedFd) {
-    let name = LOOPBACK_CONGESTION_CONTROL;
-    let (fd, option) = (listener.as_raw_fd(), libc::TCP_CONGESTION);
-    // SAFETY: `name` is readable for its length.
-    let result =
-        unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, name.as_ptr().cast(), name.len() as libc::socklen_t) };
-    if let Err(error) = check(result) {
+    let (fd, name) = (listener.as_raw_fd(), LOOPBACK_CONGESTION_CONTROL);
+    if let Err(error) = set_option(fd, libc::IPPROTO_TCP, libc::TCP_CONGESTION, name) {
         tracing::debug!(%error, "loopback connections use the system's congestion control");
     }
 }
@@ -130,7 +126,7 @@ pub fn listen(address: SocketAddr, backlog: i32, non_blocking: bool) -> io::Resu
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | if non_blocking { libc::SOCK_NONBLOCK } else { 0 };
     // SAFETY: no pointers are involved.
     let socket = own(check(unsafe { libc::socket(family, kind, 0) })?);
-    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &ON)?;
     let (storage, len) = to_storage(address);
     // SAFETY: `storage` holds a socket address of `len` bytes.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const storage).cast(), len) })?;
