@@ -23,6 +23,7 @@ use kataract::base::time::{Mono, Now};
 use kataract::cli::bench::raw::wire;
 use kataract::engine::Engine;
 use kataract::port::net::{NetInput, NetOp};
+use kataract::port::range::Part;
 use kataract::port::turn::{Effects, Inputs, Machine, NextWake};
 use kataract::rt::{DriverKind, DriverOptions, run};
 use kataract::shard::message::Message;
@@ -77,7 +78,7 @@ impl Fed {
         self.net.push(NetInput::Received { conn, buffer, count });
     }
 
-    fn answered(&mut self, conn: ConnId, parts: &[Bytes], now: Now) {
+    fn answered(&mut self, conn: ConnId, parts: &[Part], now: Now) {
         self.net.push(NetInput::Sent { conn });
         if self.created == Some(false) {
             self.created = Some(true);
@@ -87,7 +88,7 @@ impl Fed {
             }
             return;
         }
-        let mut bytes: Bytes = parts.concat().into();
+        let mut bytes = Part::join(parts).expect("memory");
         while !bytes.is_empty() {
             let length = u32::from_be_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
             let answer = bytes.split_to(4 + length);

@@ -6,12 +6,13 @@ mod kit;
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use kataract::base::ids::ConnId;
 use kataract::cli::bench::raw::consume::LIMITS;
 use kataract::cli::bench::raw::wire;
 use kataract::engine::Engine;
 use kataract::port::net::{NetInput, NetOp};
+use kataract::port::range::Part;
 use kataract::port::turn::{Effects, Inputs, Machine};
 use kataract::shard::message::Message;
 
@@ -29,7 +30,7 @@ struct Rig {
     answer_bytes: usize,
     turns: u64,
     /// The last answer, whole.
-    last: Vec<Bytes>,
+    last: Vec<Part>,
 }
 
 impl Rig {
@@ -68,7 +69,7 @@ impl Rig {
                     }
                     NetOp::Send { conn, parts } => {
                         self.answers += 1;
-                        self.answer_bytes += parts.iter().map(Bytes::len).sum::<usize>();
+                        self.answer_bytes += parts.iter().map(Part::len).sum::<usize>();
                         self.last = parts;
                         self.inputs.net.push(NetInput::Sent { conn });
                     }
@@ -110,7 +111,7 @@ fn produce(name: &str, records: usize, record_bytes: usize, connections: u64, de
     let batch = kit::batch(records, record_bytes);
     let frames: Vec<Vec<u8>> = (0..PARTITIONS).map(|at| kit::produce(TOPIC, at, &batch)).collect();
     rig.ask(0, &frames[0]);
-    let answer: Vec<u8> = rig.last.concat();
+    let answer = Part::join(&rig.last).expect("memory").to_vec();
     assert_eq!(wire::produced(&answer[4..]).expect("an answer"), 0, "{name}");
     let requests = connections as usize * depth;
     let mut next = 0;

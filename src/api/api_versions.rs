@@ -13,7 +13,7 @@ const FEATURES: [(&str, i16, i16); 1] = [("metadata.version", 7, 30)];
 
 pub fn handle(ctx: &mut Ctx<'_>, body: Bytes) -> Handled {
     if ctx.head.is_unsupported_api_versions() {
-        return Handled::Answer(vec![versions::unsupported_api_versions_response(ctx.head.correlation_id)]);
+        return Handled::Answer(vec![versions::unsupported_api_versions_response(ctx.head.correlation_id).into()]);
     }
     let request: ApiVersionsRequest = match cold::decode_request(ctx.head.api_key, ctx.head.api_version, body) {
         Ok(request) => request,

@@ -36,6 +36,7 @@ use crate::base::ids::{ConnId, CoreId};
 use crate::base::prng::Prng;
 use crate::base::slots::{Key, Slots};
 use crate::base::time::{Mono, Now};
+use crate::port::range::Part;
 use crate::shard::Shard;
 use crate::shard::message::{Ask, AskKey, Message, QUIET, Reply};
 use crate::wire::WireError;
@@ -61,7 +62,7 @@ pub struct Request {
 pub struct Answer {
     pub conn: ConnId,
     pub place: u64,
-    pub parts: Vec<Bytes>,
+    pub parts: Vec<Part>,
     /// Close the connection once everything up to here is sent.
     pub close: bool,
 }
@@ -69,7 +70,7 @@ pub struct Answer {
 /// What a handler did with a request.
 #[derive(Debug)]
 pub enum Handled {
-    Answer(Vec<Bytes>),
+    Answer(Vec<Part>),
     /// The protocol has no answer for it.
     Silent,
     /// The protocol has no answer for what is wrong with it; what was asked of others is carried out without reply.
@@ -82,7 +83,7 @@ pub enum Handled {
 #[derive(Debug)]
 pub enum Step {
     Wait,
-    Answer(Vec<Bytes>),
+    Answer(Vec<Part>),
     Silent,
     Close(String),
 }
@@ -157,7 +158,7 @@ impl Ctx<'_> {
 /// The answer of a cold API, encoded for the version that was asked, as what a handler did.
 fn respond<T: ColdResponse>(ctx: &Ctx<'_>, response: &T) -> Handled {
     match cold::encode_response(ctx.head.api_key, ctx.head.api_version, ctx.head.correlation_id, response) {
-        Ok(bytes) => Handled::Answer(vec![bytes]),
+        Ok(bytes) => Handled::Answer(vec![bytes.into()]),
         Err(error) => Handled::Close(unencodable(ctx, &error)),
     }
 }
@@ -165,7 +166,7 @@ fn respond<T: ColdResponse>(ctx: &Ctx<'_>, response: &T) -> Handled {
 /// As [`respond`], as what a gather did.
 fn answer<T: ColdResponse>(ctx: &Ctx<'_>, response: &T) -> Step {
     match cold::encode_response(ctx.head.api_key, ctx.head.api_version, ctx.head.correlation_id, response) {
-        Ok(bytes) => Step::Answer(vec![bytes]),
+        Ok(bytes) => Step::Answer(vec![bytes.into()]),
         Err(error) => Step::Close(unencodable(ctx, &error)),
     }
 }
@@ -388,7 +389,7 @@ impl Api {
         }
     }
 
-    fn finish(&mut self, key: Key, parts: Vec<Bytes>, close: bool) {
+    fn finish(&mut self, key: Key, parts: Vec<Part>, close: bool) {
         if let Some(work) = self.drop_work(key) {
             self.answers.push(Answer { conn: work.conn, place: work.place, parts, close });
         }

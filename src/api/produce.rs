@@ -12,6 +12,7 @@ use crate::batch::header::BatchHeader;
 use crate::batch::patch;
 use crate::batch::validate::{ClientRules, check_client_batch};
 use crate::meta::settings::{TimestampType, TopicSettings};
+use crate::port::range::Part;
 use crate::shard::message::{Ask, ProduceItem, Reply};
 use crate::wire::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, decode_request,
@@ -145,7 +146,7 @@ fn check(ctx: &Ctx<'_>, batch: Bytes, settings: &TopicSettings) -> Result<Bytes,
 }
 
 impl ProduceGather {
-    fn encode(&mut self, ctx: &Ctx<'_>) -> Result<Vec<Bytes>, WireError> {
+    fn encode(&mut self, ctx: &Ctx<'_>) -> Result<Vec<Part>, WireError> {
         let mut topics: Vec<ProduceTopicResponse> =
             self.topics.drain(..).map(|topic| ProduceTopicResponse { topic, partitions: Vec::new() }).collect();
         for item in self.items.drain(..) {

@@ -14,12 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::api::{Answer, Request};
 use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 use crate::port::net::NetOp;
+use crate::port::range::Part;
 use crate::wire::fetch::FETCH_REQUEST_BYTES_MAX;
 use crate::wire::frame::{self, Cut};
 use crate::wire::guard::COLD_REQUEST_BYTES_MAX;
@@ -69,7 +70,7 @@ struct Place {
     cold_weight: usize,
     /// A Produce: more of them may follow before it is answered.
     is_produce: bool,
-    parts: Option<Vec<Bytes>>,
+    parts: Option<Vec<Part>>,
     /// Its answer is the last one of the connection.
     closes: bool,
 }
@@ -85,7 +86,7 @@ struct Session {
     expected_bytes: usize,
     places: VecDeque<Place>,
     first_place: u64,
-    out: Vec<Bytes>,
+    out: Vec<Part>,
     /// In `out` and being sent.
     out_bytes: usize,
     sending_since: Option<Mono>,
@@ -341,7 +342,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&conn) else { return };
         session.sending_since = None;
         session.active_at = now.mono;
-        let waiting = session.out.iter().map(Bytes::len).sum();
+        let waiting = session.out.iter().map(Part::len).sum();
         self.bytes_out -= session.out_bytes - waiting;
         session.out_bytes = waiting;
         self.send_on(conn, now);
@@ -435,6 +436,8 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const NOW: Now = Now { mono: Mono(0), wall_ms: 0 };
@@ -475,7 +478,7 @@ mod tests {
     fn a_large_request_waits_while_the_answers_before_are_not_read() {
         let mut sessions = sessions(3);
         assert_eq!(asks(&mut sessions, 0, key::METADATA, 64), Some(0));
-        let parts = vec![Bytes::from(vec![0; 2 << 20])];
+        let parts = vec![Bytes::from(vec![0; 2 << 20]).into()];
         sessions.answer(Answer { conn: ConnId(0), place: 0, parts, close: false }, NOW);
         assert_eq!(asks(&mut sessions, 1, key::METADATA, 5_000), None, "as large an answer");
         assert_eq!(asks(&mut sessions, 2, key::METADATA, 500), Some(0), "a small one");
@@ -513,7 +516,7 @@ mod tests {
         sessions.take_ops(&mut ops);
         let told = ops.into_iter().filter_map(|op| match op {
             NetOp::Recv { .. } => None,
-            NetOp::Send { parts, .. } => Some(format!("send {:?}", parts.concat())),
+            NetOp::Send { parts, .. } => Some(format!("send {:?}", Part::join(&parts).expect("memory").to_vec())),
             NetOp::Close { .. } => Some("close".to_owned()),
         });
         told.collect()
@@ -526,7 +529,7 @@ mod tests {
             assert_eq!(asks(&mut sessions, 0, key::PRODUCE, 64), Some(place));
         }
         let answer = |place, parts: &'static [u8], close| {
-            let parts = if parts.is_empty() { Vec::new() } else { vec![Bytes::from_static(parts)] };
+            let parts = if parts.is_empty() { Vec::new() } else { vec![Bytes::from_static(parts).into()] };
             Answer { conn: ConnId(0), place, parts, close }
         };
         sessions.answer(answer(1, b"", true), NOW);

@@ -11,6 +11,7 @@ use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 use crate::port::net::{NetInput, NetOp};
+use crate::port::range::Part;
 use crate::port::turn::{Effects, Inputs, Machine};
 use crate::shard::Notice;
 use crate::shard::message::Message;
@@ -85,7 +86,7 @@ impl Rig {
                 match op {
                     NetOp::Recv { buffer, .. } => self.receiving = Some(buffer),
                     NetOp::Send { parts, .. } => {
-                        self.sent.extend(parts.iter().flat_map(|part| part.iter().copied()));
+                        self.sent.extend(Part::join(&parts).expect("memory"));
                         self.inputs.net.push(NetInput::Sent { conn: self.conn });
                     }
                     NetOp::Close { conn } => {

@@ -150,6 +150,14 @@ impl OffsetIndex {
         }
     }
 
+    /// The last position at or before `position` where a batch begins, 0 when none is known.
+    pub fn last_position_to(&self, position: u32) -> u32 {
+        match self.0.partition(|entry| u32_at(&entry, 4) <= position) {
+            0 => 0,
+            count => u32_at(&self.0.entry(count - 1), 4),
+        }
+    }
+
     /// The last (relative offset, position).
     pub fn last(&self) -> Option<(u32, u32)> {
         let count = self.len();

@@ -177,7 +177,7 @@ impl PartitionLog {
     }
 
     /// What the open chunk has for a reader. `None`: the offset does not lie in it.
-    pub(super) fn read_open(&self, wanted: super::tail_cache::Wanted) -> Option<ReadData> {
+    pub(super) fn read_open(&self, wanted: super::types::Wanted) -> Option<ReadData> {
         if !self.lags() {
             return None;
         }

@@ -43,6 +43,7 @@ mod seal;
 mod segment;
 mod snapshot_file;
 mod soft_checkpoint;
+mod stage;
 mod stop;
 mod swap;
 mod tail_cache;
@@ -77,6 +78,8 @@ mod tests_random;
 mod tests_restart;
 #[cfg(test)]
 mod tests_rig;
+#[cfg(test)]
+mod tests_stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +103,7 @@ pub use lag::JournalOffer;
 pub use read_policy::AheadRoom;
 pub use types::{
     AppendError, Appended, DeleteError, Durability, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag,
-    ReadData, ReadError, ReadId, ReadOutcome, RecoveryReport, TimeOutcome, TimePoint, TimeTarget,
+    ReadData, ReadError, ReadId, ReadOutcome, RecoveryReport, TimeOutcome, TimePoint, TimeTarget, Wanted,
 };
 
 /// What a log is doing.

@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::base::time::Now;
-use crate::port::disk::{DiskOp, DiskOutput, DiskResult};
+use crate::port::disk::{DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 
 use super::head::{Found, Head};
 use super::lazy_index::IndexState;
 use super::ops::Op;
 use super::read_ahead::Place;
 use super::segment::{block_ceil, block_floor};
-use super::tail_cache::Wanted;
+use super::stage::{Staging, cut_staged};
 use super::time_lookup::Search;
-use super::types::{LogEvent, LogOut, ReadData, ReadError, ReadId, ReadOutcome};
+use super::types::{LogEvent, LogOut, ReadData, ReadError, ReadId, ReadOutcome, Wanted};
 use super::{PartitionLog, Phase};
 
 /// The most that one piece reads, unless a single batch is larger. A read may return less than it was allowed to.
-const PIECE_MAX: u64 = 4 << 20;
+pub(super) const PIECE_MAX: u64 = 4 << 20;
 /// The least that one piece reads.
 const PIECE_MIN: u64 = 64 << 10;
 
@@ -48,7 +48,11 @@ pub(super) struct Job {
     asked_end: u64,
     /// Bytes from `at` on that the next piece must bring.
     pub need: u64,
-    busy: bool,
+    pub busy: bool,
+    /// The batch at `at` is the one that holds the offset wanted.
+    pub exact: bool,
+    /// The piece in flight goes to the page cache.
+    pub staging: Option<Staging>,
     /// Its host was told that it failed; only the answer to its read is still to come.
     dead: bool,
     /// The index was made again because it led to something that is no batch.
@@ -90,26 +94,21 @@ impl Jobs {
 }
 
 impl PartitionLog {
-    /// Reads whole batches, beginning with the one that holds `from`, below `upper` (clamped to what is durable), up to
-    /// `max_bytes`; with `at_least_one` the first batch comes even when it is larger.
-    pub fn read(
-        &mut self,
-        id: ReadId,
-        from: i64,
-        upper: i64,
-        max_bytes: u32,
-        at_least_one: bool,
-        out: &mut LogOut,
-    ) -> ReadOutcome {
+    /// Reads whole batches, beginning with the one that holds `wanted.from`, below `wanted.upper` (clamped to what is
+    /// durable), up to `wanted.max_bytes`; with `at_least_one` the first batch comes even when it is larger. Only with
+    /// `to_send` a part of what comes may lie in a file.
+    pub fn read(&mut self, id: ReadId, wanted: Wanted, out: &mut LogOut) -> ReadOutcome {
         let now = self.clock;
+        let Wanted { from, max_bytes, at_least_one, .. } = wanted;
         if self.phase != Phase::Ready {
             return ReadOutcome::Unavailable;
         }
         if from < self.start_offset || from > self.end_offset {
             return ReadOutcome::OutOfRange;
         }
-        let upper = upper.min(self.durable_offset);
-        let wanted = Wanted { from, upper, max_bytes, at_least_one };
+        let upper = wanted.upper.min(self.durable_offset);
+        let to_send = wanted.to_send && max_bytes >= self.config.stage_bytes_min;
+        let wanted = Wanted { upper, to_send, ..wanted };
         if from >= upper || (max_bytes == 0 && !at_least_one) {
             return ReadOutcome::Ready(ReadData { next_offset: from, ..ReadData::default() });
         }
@@ -120,7 +119,8 @@ impl PartitionLog {
             return outcome;
         }
         let Some(segment) = self.segment_for(from) else { return ReadOutcome::OutOfRange };
-        let job = self.add_job(Some(id), Kind::Fetch(wanted), segment, None);
+        let place = self.streams.place_of(from).filter(|place| place.segment == segment);
+        let job = self.add_job(Some(id), Kind::Fetch(wanted), segment, place.map(|place| place.position));
         self.plan_job(job, now, out);
         ReadOutcome::Pending
     }
@@ -145,8 +145,20 @@ impl PartitionLog {
         self.segment_mut(segment).readers += 1;
         let key = self.jobs.next;
         self.jobs.next += 1;
-        let job =
-            Job { id, kind, segment, at, limit: 0, asked_end: 0, need: 0, busy: false, dead: false, reindexed: false };
+        let job = Job {
+            id,
+            kind,
+            segment,
+            at,
+            limit: 0,
+            asked_end: 0,
+            need: 0,
+            busy: false,
+            exact: at.is_some(),
+            staging: None,
+            dead: false,
+            reindexed: false,
+        };
         self.jobs.jobs.insert(key, job);
         key
     }
@@ -200,7 +212,16 @@ impl PartitionLog {
         if at >= limit {
             return Some(Verdict::SegmentEnd);
         }
+        let stages = job.exact && matches!(&job.kind, Kind::Fetch(wanted) if wanted.to_send);
+        if stages && !self.ensure_indexes(base, now, out) {
+            return None;
+        }
         let file = self.ensure_open(base, now, out)?;
+        if stages && let Some(staging) = self.staging_of(job) {
+            job.limit = limit;
+            self.begin_staging(key, job, file, staging, out);
+            return None;
+        }
         let piece = match &job.kind {
             Kind::Fetch(wanted) => u64::from(wanted.max_bytes) + u64::from(self.config.index_interval_bytes),
             Kind::Time(_) => PIECE_MIN,
@@ -244,9 +265,25 @@ impl PartitionLog {
             self.unpin(base);
             return;
         }
+        let staging = job.staging.take();
         let data = match result {
             Ok(DiskOutput::Data(data)) => data,
+            Ok(DiskOutput::Staged { range, tail }) => {
+                let wanted = if let Kind::Fetch(wanted) = &job.kind { Some(*wanted) } else { None };
+                let cut = staging.zip(wanted).and_then(|(s, wanted)| cut_staged(s, wanted, range, &tail, job.limit));
+                let verdict = cut.unwrap_or_else(|| job.directly());
+                self.judge_job(key, verdict, now, out, events);
+                return;
+            }
             Ok(_) => Bytes::new(),
+            Err(error) if staging.is_some() => {
+                if error.kind != DiskErrorKind::NotCached {
+                    tracing::debug!(error = error.detail, "a piece is read directly");
+                }
+                let verdict = job.directly();
+                self.judge_job(key, verdict, now, out, events);
+                return;
+            }
             Err(error) => {
                 self.end_job(key, Err(ReadError::Io(error.detail)), events);
                 return;
@@ -273,7 +310,7 @@ impl PartitionLog {
                     self.end_job(key, Ok(verdict), events);
                     return;
                 }
-                Verdict::More { at, need } => (job.at, job.need) = (Some(at), need),
+                Verdict::More { at, need } => (job.at, job.need, job.exact) = (Some(at), need, false),
                 Verdict::SegmentEnd => {
                     let Some(next) = self.next_segment(key, base) else {
                         self.end_job(key, Ok(Verdict::Found(None)), events);
@@ -307,7 +344,7 @@ impl PartitionLog {
             self.begin_rebuild(base, now);
         }
         if let Some(job) = self.jobs.jobs.get_mut(&key) {
-            (job.reindexed, job.at, job.need) = (true, None, 0);
+            (job.reindexed, job.at, job.need, job.exact) = (true, None, 0, false);
         }
         true
     }
@@ -328,7 +365,7 @@ impl PartitionLog {
     fn move_job(&mut self, key: u64, next: i64) {
         let Some(job) = self.jobs.jobs.get_mut(&key) else { return };
         let base = job.segment;
-        (job.segment, job.at, job.need) = (next, None, 0);
+        (job.segment, job.at, job.need, job.exact) = (next, None, 0, false);
         self.segment_mut(base).readers -= 1;
         self.segment_mut(next).readers += 1;
     }
@@ -380,6 +417,11 @@ impl PartitionLog {
 }
 
 impl Job {
+    /// What could not be staged is read again from where it began.
+    fn directly(&self) -> Verdict {
+        Verdict::More { at: self.at.unwrap_or(0), need: 0 }
+    }
+
     /// What the host is told.
     fn event(&self, id: ReadId, result: Result<Verdict, ReadError>) -> LogEvent {
         match &self.kind {
@@ -478,7 +520,7 @@ impl Piece {
             return stop;
         }
         if taken > 0 {
-            data.parts.push(self.data.slice((start - self.start) as usize..(at - self.start) as usize));
+            data.parts.push(self.data.slice((start - self.start) as usize..(at - self.start) as usize).into());
         }
         data.bytes = taken.min(u64::from(u32::MAX)) as u32;
         Verdict::Fetched { data, end: at }

@@ -11,12 +11,12 @@
 use bytes::Bytes;
 
 use crate::base::time::{Mono, Now};
+use crate::port::range::Part;
 
 use super::head::Head;
 use super::read::{Kind, Verdict};
 use super::read_policy::{AHEAD_IDLE_MS, AheadLease, Habit, STREAMS_MAX};
-use super::tail_cache::Wanted;
-use super::types::{LogEvent, LogOut, ReadData, ReadError, ReadId, ReadOutcome};
+use super::types::{LogEvent, LogOut, ReadData, ReadError, ReadId, ReadOutcome, Wanted};
 use super::{PartitionLog, Phase};
 
 /// A place in a segment where a batch begins. Good until the segment is cut or written anew: whoever does that fails
@@ -59,6 +59,12 @@ impl Streams {
         self.streams.iter_mut().find(|stream| stream.next == next)
     }
 
+    /// Where the batch lies that a reader in sequence will ask for, if that is known.
+    pub fn place_of(&self, next: i64) -> Option<Place> {
+        let known = self.streams.iter().find(|s| s.next == next && matches!(s.state, State::Expected))?;
+        known.place
+    }
+
     /// When the first of what is ready is given up. What is still being read has no time: nothing could be done then.
     pub fn next_wake(&self) -> Option<Mono> {
         let held = self.streams.iter().filter(|stream| matches!(stream.state, State::Ready { .. }));
@@ -84,12 +90,13 @@ impl Streams {
     }
 
     /// A reader was given everything from `from` to `next` and ends at `place`.
-    fn note(&mut self, from: i64, next: i64, place: Place, max_bytes: u32, from_start: bool, now: Mono) {
+    fn note(&mut self, wanted: Wanted, next: i64, place: Place, from_start: bool, now: Mono) {
+        let Wanted { from, max_bytes, to_send, .. } = wanted;
         self.eager = true;
         let known = self.streams.iter_mut().find(|s| s.next == from && matches!(s.state, State::Expected));
         if let Some(stream) = known {
             stream.habit.in_sequence += 1;
-            stream.habit.max_bytes = max_bytes;
+            (stream.habit.max_bytes, stream.habit.to_send) = (max_bytes, to_send);
             (stream.next, stream.place, stream.used_at) = (next, Some(place), now);
             return;
         }
@@ -98,7 +105,7 @@ impl Streams {
             let Some((oldest, _)) = idle.min_by_key(|(_, stream)| stream.used_at) else { return };
             self.streams.swap_remove(oldest);
         }
-        let habit = Habit { in_sequence: 0, from_start, max_bytes };
+        let habit = Habit { in_sequence: 0, from_start, max_bytes, to_send };
         self.streams.push(Stream { next, place: Some(place), habit, state: State::Expected, used_at: now });
     }
 }
@@ -107,15 +114,29 @@ impl Stream {
     /// Gives a reader what is ready; `None`: nothing is.
     fn take(&mut self, wanted: Wanted, now: Mono) -> Option<ReadData> {
         let State::Ready { data, .. } = &mut self.state else { return None };
+        (self.habit.max_bytes, self.habit.to_send, self.used_at) = (wanted.max_bytes, wanted.to_send, now);
+        if let Some(position) = not_to_be_cut(data, wanted) {
+            // It is asked for again, as this reader wants it.
+            self.place = self.place.map(|place| Place { position, ..place });
+            self.state = State::Expected;
+            return None;
+        }
         let taken = cut(data, wanted);
         self.next = taken.next_offset;
         if data.bytes == 0 {
             self.state = State::Expected;
         }
-        self.habit.max_bytes = wanted.max_bytes;
-        self.used_at = now;
         Some(taken)
     }
+}
+
+/// Where in its segment something lies that a reader may not have as it is: in a file whose batches nobody has seen.
+fn not_to_be_cut(data: &ReadData, wanted: Wanted) -> Option<u64> {
+    let fits = data.bytes <= wanted.max_bytes && data.next_offset <= wanted.upper && wanted.to_send;
+    data.parts.iter().find_map(|part| match part {
+        Part::File(range) if !fits => Some(range.position()),
+        _ => None,
+    })
 }
 
 /// Takes the whole batches off the front that a reader may have.
@@ -124,7 +145,7 @@ fn cut(data: &mut ReadData, wanted: Wanted) -> ReadData {
         return std::mem::take(data);
     }
     let mut taken = ReadData { next_offset: wanted.from, ..ReadData::default() };
-    let Some(part) = data.parts.first_mut() else { return taken };
+    let Some(Part::Memory(part)) = data.parts.first_mut() else { return taken };
     let mut size = 0;
     while let Some(head) = part.get(size..).and_then(Head::of_memory) {
         if !wanted.takes(&head, size as u64) {
@@ -137,7 +158,7 @@ fn cut(data: &mut ReadData, wanted: Wanted) -> ReadData {
     taken.bytes = front.len() as u32;
     data.bytes -= taken.bytes;
     if taken.bytes > 0 {
-        taken.parts.push(front);
+        taken.parts.push(front.into());
     }
     taken
 }
@@ -164,7 +185,7 @@ impl PartitionLog {
         if data.bytes > 0 {
             let from_start = wanted.from == self.start_offset;
             let now = self.clock.mono;
-            self.streams.note(wanted.from, data.next_offset, place, wanted.max_bytes, from_start, now);
+            self.streams.note(wanted, data.next_offset, place, from_start, now);
         }
     }
 
@@ -188,7 +209,8 @@ impl PartitionLog {
             let Some(base) = self.segment_for(next) else { continue };
             let place = stream.place.filter(|place| place.segment == base);
             let Some(lease) = out.ahead.lease(u64::from(max_bytes)) else { continue };
-            let wanted = Wanted { from: next, upper, max_bytes, at_least_one: true };
+            let to_send = stream.habit.to_send;
+            let wanted = Wanted { from: next, upper, max_bytes, at_least_one: true, to_send };
             let job = self.add_job(None, Kind::Fetch(wanted), base, place.map(|place| place.position));
             self.streams.streams[index].state = State::Reading { job, waiting: None, lease };
             // At least one batch is written from here on, so that no answer is known without a read.

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //!   end of the log        frozen chunks of the tail cache: no read at all
+//!   in the page cache     sent from there without a copy, to a reader in sequence (`stage.rs`); while nobody writes,
+//!                         what the page cache lacks is brought into it
 //!   everything else       direct reads past the page cache; a reader in sequence finds its next piece read already
 //!                         (in page-cache mode through it)
 //! ```
-//! Both ways of reading a rolled segment were measured (tuning/budget.md): through the page cache every byte is copied
-//! once more and the kernel's own read-ahead asks for no more than ours does.
+//! All ways were measured (tuning/budget.md). Reading through the page cache into memory copies every byte once more,
+//! and the kernel's read-ahead fills the disk's queue with megabytes that a sync then waits for: beside writers nothing
+//! is brought in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -40,6 +43,8 @@ pub(super) struct Habit {
     pub from_start: bool,
     /// Bytes it allowed the last time.
     pub max_bytes: u32,
+    /// It sends on what may lie in a file.
+    pub to_send: bool,
 }
 
 impl Habit {
@@ -47,6 +52,10 @@ impl Habit {
     pub fn ahead(self) -> Option<u32> {
         if self.in_sequence == 0 && !self.from_start {
             return None;
+        }
+        if self.to_send {
+            // What lies in a file cannot be cut by its batches; the kernel reads further ahead by itself.
+            return Some(self.max_bytes.min(AHEAD_BYTES_MAX));
         }
         let grown = AHEAD_BYTES_MIN.checked_shl(self.in_sequence).unwrap_or(u32::MAX).min(AHEAD_BYTES_USUAL);
         Some(self.max_bytes.max(grown).min(AHEAD_BYTES_MAX))
@@ -101,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_read_somewhere_gets_nothing_ahead_and_a_sequence_gets_more_and_more() {
-        let habit = |in_sequence, from_start, max_bytes| Habit { in_sequence, from_start, max_bytes }.ahead();
+        let habit =
+            |in_sequence, from_start, max_bytes| Habit { in_sequence, from_start, max_bytes, to_send: false }.ahead();
         assert_eq!(habit(0, false, 1 << 20), None);
         assert_eq!(habit(0, true, 1 << 20), Some(1 << 20));
         assert_eq!(habit(1, false, 1000), Some(128 << 10));

@@ -21,12 +21,13 @@ use bytes::Bytes;
 use crate::base::chunk::Chunk;
 use crate::base::limits::BLOCK;
 use crate::base::time::Mono;
+use crate::port::range::Part;
 
 use super::head::Head;
 use super::round::Round;
 use super::segment::{block_ceil, block_floor};
-use super::tail_cache::{CachedChunk, Wanted};
-use super::types::ReadData;
+use super::tail_cache::CachedChunk;
+use super::types::{ReadData, Wanted};
 
 /// The largest chunk, unless a single batch is larger.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -349,7 +350,7 @@ impl Writer {
         }
         let part = start.map(|start| Bytes::copy_from_slice(&bytes[start..at]));
         let taken = part.as_ref().map_or(0, Bytes::len) as u32;
-        Some(ReadData { parts: part.into_iter().collect(), bytes: taken, next_offset })
+        Some(ReadData { parts: part.into_iter().map(Part::from).collect(), bytes: taken, next_offset })
     }
 
     /// Forgets the unfinished block: the next batch begins a new segment.

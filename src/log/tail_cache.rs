@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::base::time::Mono;
 
 use super::head::Head;
-use super::types::ReadData;
+use super::types::{ReadData, Wanted};
 
 #[derive(Debug)]
 pub(super) struct CachedChunk {
@@ -40,19 +40,9 @@ pub(super) struct TailCache {
     bytes: usize,
 }
 
-/// What a reader wants; the same for memory and disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub from: i64,
-    /// Exclusive; a batch that reaches beyond it is not returned.
-    pub upper: i64,
-    pub max_bytes: u32,
-    pub at_least_one: bool,
-}
-
 impl Wanted {
     /// Whether a batch may follow `taken` bytes.
-    pub fn takes(&self, head: &Head, taken: u64) -> bool {
+    pub(super) fn takes(&self, head: &Head, taken: u64) -> bool {
         let fits = taken + head.size as u64 <= u64::from(self.max_bytes);
         head.last_offset < self.upper && (fits || (self.at_least_one && taken == 0))
     }
@@ -132,7 +122,8 @@ impl TailCache {
                 at += head.size as u64;
             }
             if let Some(start) = start {
-                data.parts.push(chunk.data.slice((start - chunk.position) as usize..(at - chunk.position) as usize));
+                let part = chunk.data.slice((start - chunk.position) as usize..(at - chunk.position) as usize);
+                data.parts.push(part.into());
             }
             if full {
                 break;

@@ -4,7 +4,7 @@ use super::tests_rig::{Rig, small_config};
 use super::types::*;
 
 /// A log whose batches are all on disk and no longer in memory.
-fn cold(seed: u64) -> Rig {
+pub(super) fn cold(seed: u64) -> Rig {
     let mut rig = Rig::new(seed, LogConfig { segment_bytes: 1 << 20, ..small_config() });
     while rig.durable < 400 {
         let _ = rig.append_some();
@@ -27,7 +27,7 @@ fn reads(rig: &Rig) -> usize {
 }
 
 /// Where the read that has just been answered ends; `None`: the answer was in memory.
-fn ended(rig: &Rig) -> Option<i64> {
+pub(super) fn ended(rig: &Rig) -> Option<i64> {
     rig.events.iter().rev().find_map(|event| match event {
         LogEvent::ReadDone { result: Ok(data), .. } => Some(data.next_offset),
         _ => None,

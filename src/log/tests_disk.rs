@@ -6,6 +6,7 @@
 //! the process dies, everything is there, and what was not synced is still not: a later power cut may take it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,6 +14,7 @@ use crate::base::chunk::Chunk;
 use crate::base::limits::BLOCK;
 use crate::base::prng::Prng;
 use crate::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+use crate::port::range::{FileRange, Part};
 
 use super::types::LogTag;
 
@@ -85,7 +87,8 @@ impl TestDisk {
             }
             if let (Some(a), Some(b)) = (file(op), file(other)) {
                 // A cut only takes what no reader believes in.
-                let harmless = |op: &DiskOp| matches!(op, DiskOp::Read { .. } | DiskOp::Sync { .. });
+                let reads = |op: &DiskOp| matches!(op, DiskOp::Read { .. } | DiskOp::Stage { .. });
+                let harmless = |op: &DiskOp| reads(op) || matches!(op, DiskOp::Sync { .. });
                 let closes = |op: &DiskOp| matches!(op, DiskOp::Close { .. });
                 let cuts = |op: &DiskOp| matches!(op, DiskOp::SetLen { .. });
                 let bad = closes(op) || closes(other) || cuts(op) && !harmless(other) || cuts(other) && !harmless(op);
@@ -105,6 +108,9 @@ impl TestDisk {
         let pick = prng.below(self.waiting.len() as u64) as usize;
         let (tag, op) = self.waiting.swap_remove(pick);
         *self.counts.entry(name(&op)).or_default() += 1;
+        if matches!(op, DiskOp::Stage { .. }) && prng.chance(1, 4) {
+            return Some((tag, error(DiskErrorKind::NotCached, "not there")));
+        }
         Some((tag, self.execute(op)))
     }
 
@@ -131,6 +137,12 @@ impl TestDisk {
                 let from = (position as usize).min(live.len());
                 let to = (position as usize + len as usize).min(live.len());
                 Ok(DiskOutput::Data(aligned(&live[from..to])))
+            }
+            DiskOp::Stage { file, position, len, look, .. } => {
+                let live = &self.inodes[&self.open[&file.0].0].live;
+                let staged = Bytes::copy_from_slice(&live[position as usize..position as usize + len as usize]);
+                let tail = staged.slice((len - look) as usize..);
+                Ok(DiskOutput::Staged { range: FileRange::new(Arc::new(staged), position, len), tail })
             }
             DiskOp::Sync { file } => {
                 self.sync(self.open[&file.0].0);
@@ -415,8 +427,18 @@ fn range(op: &DiskOp) -> Option<(FileId, u64, u64)> {
     match op {
         DiskOp::Write { file, position, data, .. } => Some((*file, *position, *position + data.len() as u64)),
         DiskOp::ZeroFill { file, from, to } | DiskOp::Reserve { file, from, to } => Some((*file, *from, *to)),
-        DiskOp::Read { file, position, len } => Some((*file, *position, *position + u64::from(*len))),
+        DiskOp::Read { file, position, len } | DiskOp::Stage { file, position, len, .. } => {
+            Some((*file, *position, *position + u64::from(*len)))
+        }
         _ => None,
+    }
+}
+
+/// What is sent for a part.
+pub fn sent_bytes(part: &Part) -> Bytes {
+    match part {
+        Part::Memory(bytes) => bytes.clone(),
+        Part::File(range) => range.file::<Bytes>().expect("staged by this disk").slice(..range.len()),
     }
 }
 
@@ -446,6 +468,7 @@ fn name(op: &DiskOp) -> &'static str {
         DiskOp::Write { sync: true, .. } => "write+sync",
         DiskOp::Write { .. } => "write",
         DiskOp::Read { .. } => "read",
+        DiskOp::Stage { .. } => "stage",
         DiskOp::Sync { .. } => "sync",
         DiskOp::ZeroFill { .. } => "zero-fill",
         DiskOp::Reserve { .. } => "reserve",

@@ -6,6 +6,7 @@ use super::types::{LoadHints, LogConfig, LogEvent};
 
 fn random_run(seed: u64, config: LogConfig, steps: u32) {
     let mut rig = Rig::new(seed, config);
+    rig.sends = seed % 2 == 1;
     for _ in 0..steps {
         let pick = rig.prng.below(100);
         if rig.disk.capacity.is_some() && (pick > 92 || rig.prng.chance(1, 20)) {
@@ -159,6 +160,7 @@ fn random_runs_in_page_cache_mode_lose_nothing_without_a_power_cut_and_nothing_s
 
 fn page_cache_run(seed: u64, config: LogConfig) {
     let mut rig = Rig::new(seed, config);
+    rig.sends = seed % 2 == 1;
     for _ in 0..200 {
         let pick = rig.prng.below(20);
         match pick {

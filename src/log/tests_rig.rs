@@ -9,7 +9,7 @@ use crate::base::prng::Prng;
 use crate::base::time::{Mono, Now};
 use crate::batch::build::BatchBuilder;
 
-use super::tests_disk::TestDisk;
+use super::tests_disk::{self, TestDisk};
 use super::types::*;
 use super::{AheadRoom, PartitionLog, RecoveryReport};
 
@@ -47,6 +47,8 @@ pub(super) struct Rig {
     /// Look-ups by time pending: what must be found.
     searches: BTreeMap<ReadId, Option<(i64, i64)>>,
     next_read: u64,
+    /// Whoever reads sends it on.
+    pub sends: bool,
     pub sequence: i32,
 }
 
@@ -60,6 +62,8 @@ pub(super) fn small_config() -> LogConfig {
         pending_bytes_max: 64 << 10,
         delete_delay_ms: 50,
         retention_ms: -1,
+        stage_bytes_min: 1_000,
+        stage_distance: 8 << 10,
         ..LogConfig::default()
     }
 }
@@ -112,6 +116,7 @@ impl Rig {
             reads: BTreeMap::new(),
             searches: BTreeMap::new(),
             next_read: 0,
+            sends: false,
             sequence: 0,
         }
     }
@@ -232,24 +237,40 @@ impl Rig {
     }
 
     pub fn read(&mut self, from: i64, max_bytes: u32, at_least_one: bool) {
+        let _ = self.read_as(from, max_bytes, at_least_one);
+    }
+
+    /// At least one batch; what comes at once.
+    pub fn read_now(&mut self, from: i64, max_bytes: u32) -> Option<ReadData> {
+        self.read_as(from, max_bytes, true)
+    }
+
+    fn read_as(&mut self, from: i64, max_bytes: u32, at_least_one: bool) -> Option<ReadData> {
         let id = ReadId(self.next_read);
         self.next_read += 1;
-        let upper = self.durable;
-        let outcome = self.with(|log, _, out, _| log.read(id, from, i64::MAX, max_bytes, at_least_one, out));
+        let (upper, to_send) = (self.durable, self.sends);
+        let outcome = self.with(|log, _, out, _| {
+            let wanted = Wanted { from, upper: i64::MAX, max_bytes, at_least_one, to_send };
+            log.read(id, wanted, out)
+        });
         let asked = (from, upper, max_bytes, at_least_one);
         match outcome {
-            ReadOutcome::Ready(data) => self.check_read(asked, &data),
+            ReadOutcome::Ready(data) => {
+                self.check_read(asked, &data);
+                return Some(data);
+            }
             ReadOutcome::Pending => {
                 self.reads.insert(id, asked);
             }
             ReadOutcome::OutOfRange => assert!(from < self.log.start_offset() || from > self.log.end_offset()),
             ReadOutcome::Unavailable => assert!(!self.log.is_ready()),
         }
+        None
     }
 
     /// What came must be the model's bytes from the batch that holds `from` on, and not less than promised.
     fn check_read(&self, (from, upper, max_bytes, at_least_one): (i64, i64, u32, bool), data: &ReadData) {
-        let bytes: Vec<u8> = data.parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let bytes: Vec<u8> = data.parts.iter().flat_map(tests_disk::sent_bytes).collect();
         assert_eq!(bytes.len(), data.bytes as usize);
         let mut at = 0;
         let mut next = from;

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use bytes::Bytes;
-
 use crate::base::time::Mono;
 use crate::port::disk::{DiskOp, FileId};
+use crate::port::range::Part;
 
 use super::read_policy::AheadRoom;
 
@@ -110,6 +109,11 @@ pub struct LogConfig {
     pub writes_wait_for_flush: bool,
     /// Small appends may go to the core's journal first (see [`super::PartitionLog::journal_offer`]).
     pub journal: bool,
+    /// Reads in sequence of at least so many bytes, by somebody who sends them on, are served from the page cache.
+    pub stage_bytes_min: u32,
+    /// What is nearer to the end of a segment that still grows is not, bytes: the kernel reads ahead, and a direct write
+    /// to pages that it holds has to drop them first.
+    pub stage_distance: u64,
 }
 
 impl Default for LogConfig {
@@ -132,6 +136,8 @@ impl Default for LogConfig {
             pending_bytes_max: 32 << 20,
             writes_wait_for_flush: false,
             journal: false,
+            stage_bytes_min: 64 << 10,
+            stage_distance: 32 << 20,
         }
     }
 }
@@ -186,10 +192,24 @@ pub enum AppendError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
-/// Whole batches, in order, as slices of shared memory.
+/// What a reader wants; the same for memory and disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The first batch is the one that holds this offset.
+    pub from: i64,
+    /// Exclusive; a batch that reaches beyond it is not returned.
+    pub upper: i64,
+    pub max_bytes: u32,
+    /// The first batch comes even when it is larger.
+    pub at_least_one: bool,
+    /// Whoever asks sends it on as it is: what is large enough for that may stay in a file.
+    pub to_send: bool,
+}
+
+/// Whole batches, in order, as slices of shared memory or, for a reader that sends them on, parts of a segment's file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadData {
-    pub parts: Vec<Bytes>,
+    pub parts: Vec<Part>,
     pub bytes: u32,
     /// Where the next read goes on: one behind the last batch, or the offset asked for when there is none.
     pub next_offset: i64,

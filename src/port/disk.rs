@@ -7,6 +7,8 @@
 
 use bytes::Bytes;
 
+use super::range::FileRange;
+
 /// An open file: a slot number that the asking core chose, unique among that core's open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
@@ -36,6 +38,11 @@ pub enum DiskOp {
     /// Reads up to `len` bytes at `position`; fewer (or none) only at the end of the file. Answers
     /// [`DiskOutput::Data`].
     Read { file: FileId, position: u64, len: u32 },
+    /// Makes `len` bytes at `position` ready to be sent from the page cache, without a copy, and copies the last `look` of
+    /// them for the machine. Any alignment. With `fill` what the page cache lacks is read into it, as far ahead as the
+    /// kernel sees fit; without it the answer is [`DiskErrorKind::NotCached`] then. Answers [`DiskOutput::Staged`]; a file
+    /// that ends before is an error. For bytes that do not change any more.
+    Stage { file: FileId, position: u64, len: u32, look: u32, fill: bool },
     /// Everything written to the file so far is on stable storage when answered (fdatasync).
     Sync { file: FileId },
     /// Writes real zeros over `from..to` and syncs, so that later writes inside need no new extent. Whatever was there
@@ -70,8 +77,15 @@ pub enum DiskOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOutput {
     Done,
-    Opened { len: u64 },
+    Opened {
+        len: u64,
+    },
     Data(Bytes),
+    /// What [`DiskOp::Stage`] asked for, and the last bytes of it.
+    Staged {
+        range: FileRange,
+        tail: Bytes,
+    },
     Entries(Vec<DirEntry>),
 }
 
@@ -91,6 +105,8 @@ pub enum DiskErrorKind {
     /// ENOSPC, EDQUOT: nothing is lost, there is just no room.
     NoSpace,
     TooLarge,
+    /// The page cache does not have it, and was not to be filled.
+    NotCached,
     /// A path or an alignment that no correct caller asks for.
     Invalid,
     /// EMFILE, ENFILE.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
+use super::range::Part;
 use crate::base::ids::ConnId;
 
 /// Something a driver noticed on a connection.
@@ -29,8 +30,9 @@ pub enum NetOp {
     /// Read once into the spare capacity of `buffer` (which is not empty); at most one in flight a connection.
     /// Not asking is how a machine stops reading from a client.
     Recv { conn: ConnId, buffer: BytesMut },
-    /// Write all parts in order; at most one in flight a connection. No bytes at all are sent at once.
-    Send { conn: ConnId, parts: Vec<Bytes> },
+    /// Write all parts in order; at most one in flight a connection. No bytes at all are sent at once. A file that
+    /// cannot be read breaks the connection.
+    Send { conn: ConnId, parts: Vec<Part> },
     /// Shut down and close; operations in flight on it end without an answer, then [`NetInput::Closed`] follows.
     /// Operations on an id that is closing or closed are ignored.
     Close { conn: ConnId },

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use super::file::{OpenFile, disk_error, invalid, resolve};
 use super::sys;
 use crate::base::ids::CoreId;
 use crate::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOutput, DiskResult, OpenMode};
+use crate::port::range::FileRange;
 
 /// A cold operation, with the open file it concerns instead of its number.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub enum ColdOp {
     Open { path: String, mode: OpenMode },
     Close { file: Arc<OpenFile> },
     SetLen { file: Arc<OpenFile>, len: u64 },
+    Stage { file: Arc<OpenFile>, piece: Piece },
     ReadFile { path: String, len_max: u64 },
     WriteFile { path: String, data: Bytes },
     MakeDir { path: String },
@@ -36,7 +38,7 @@ impl ColdOp {
     /// The same number for all that concerns one partition's folder, whatever the folder is renamed to.
     pub fn folder_hash(&self) -> u32 {
         let path = match self {
-            ColdOp::Close { file } | ColdOp::SetLen { file, .. } => &file.path,
+            ColdOp::Close { file } | ColdOp::SetLen { file, .. } | ColdOp::Stage { file, .. } => &file.path,
             ColdOp::Open { path, .. }
             | ColdOp::ReadFile { path, .. }
             | ColdOp::WriteFile { path, .. }
@@ -78,6 +80,7 @@ pub fn execute(root: &Path, core: CoreId, op: ColdOp) -> ColdDone {
             Ok(DiskOutput::Done).into()
         }
         ColdOp::SetLen { file, len } => set_len(&file, len).into(),
+        ColdOp::Stage { file, piece } => fill(file, piece).into(),
         ColdOp::ReadFile { path, len_max } => read_file(root, &path, len_max).into(),
         ColdOp::WriteFile { path, data } => write_file(root, core, &path, &data).into(),
         ColdOp::MakeDir { path } => make_dir(root, &path).into(),
@@ -107,7 +110,42 @@ fn open(root: &Path, path: String, mode: OpenMode) -> Result<(OpenFile, u64), Di
     if !metadata.is_file() {
         return Err(invalid(format!("open {path}: not a regular file")));
     }
-    Ok((OpenFile { fd: file.into(), path, direct: mode.direct, reserved: false.into() }, metadata.len()))
+    Ok((
+        OpenFile { fd: file.into(), path, direct: mode.direct, reserved: false.into(), cached: OnceLock::new() },
+        metadata.len(),
+    ))
+}
+
+/// What [`DiskOp::Stage`](crate::port::disk::DiskOp::Stage) asks for of a file, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    pub position: u64,
+    pub len: u32,
+    pub look: u32,
+}
+
+/// Brings a piece into the page cache by sending it nowhere: unlike advice to read ahead (posix_fadvise(2)) that makes
+/// the kernel's own read-ahead, with its large pieces, see a reader in sequence.
+fn fill(file: Arc<OpenFile>, piece: Piece) -> DiskResult {
+    let sent = file.through_cache().and_then(|fd| sys::send_nowhere(&fd, piece.position, u64::from(piece.len)));
+    sent.map_err(|error| disk_error("stage", &file.path, &error))?;
+    staged(file, piece)
+}
+
+/// The answer for a piece that is in the page cache.
+fn staged(file: Arc<OpenFile>, Piece { position, len, look }: Piece) -> DiskResult {
+    let mut tail = vec![0; look as usize];
+    let from = position + u64::from(len - look);
+    let read = file.through_cache().and_then(|fd| sys::read_exact_at(&fd, &mut tail, from));
+    read.map_err(|error| disk_error("stage", &file.path, &error))?;
+    Ok(DiskOutput::Staged { range: FileRange::new(file, position, len), tail: tail.into() })
+}
+
+/// Answers at once for a piece that is in the page cache; `None`: not all of it is, or the kernel (before 6.5) does not
+/// say.
+pub fn staged_already(file: &Arc<OpenFile>, piece: Piece) -> Option<DiskResult> {
+    let cached = file.through_cache().and_then(|fd| sys::is_cached(&fd, piece.position, u64::from(piece.len)));
+    matches!(cached, Ok(true)).then(|| staged(file.clone(), piece))
 }
 
 fn open_file(target: &Path, direct: bool, flags: libc::c_int) -> io::Result<OwnedFd> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::accept::Dealer;
 use super::backend::{Backend, Events};
-use super::cold::{self, ColdDone, ColdOp};
+use super::cold::{self, ColdDone, ColdOp, Piece};
 use super::control::Control;
 use super::file::{FileOp, OpenFile, invalid};
 use super::mailbox::{Mesh, Outbox};
@@ -21,7 +21,7 @@ use super::worker::Workers;
 use super::{RunError, clock};
 use crate::base::ids::CoreId;
 use crate::base::limits::INPUTS_PER_TURN_MAX;
-use crate::port::disk::{DiskError, DiskOp, FileId};
+use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, FileId};
 use crate::port::net::NetOp;
 use crate::port::turn::{Effects, Inputs, Machine, NextWake, Token};
 
@@ -43,6 +43,8 @@ enum FileSlot {
 /// Helper threads for cold operations: enough for the file system to sync several folders with one commit of its
 /// journal.
 const COLD_LANES: usize = 4;
+/// Helper threads that bring parts of files into the page cache: each waits for the disk with one of them.
+const STAGE_THREADS: usize = 4;
 
 /// One core of a running driver.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct Core<T, B> {
     backend: B,
     /// What concerns one folder stays in order; folders do not wait for one another's syncs.
     cold: Vec<Workers<ColdJob, ColdAnswer>>,
+    /// Of what is staged: in any order, and not in the way of the others.
+    stage: Workers<ColdJob, ColdAnswer>,
     files: HashMap<FileId, FileSlot>,
     dealer: Option<Dealer>,
     events: Events,
@@ -72,8 +76,10 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
         backend: B,
     ) -> io::Result<Core<T, B>> {
         let execute = move |(file, op): ColdJob| (file, cold::execute(&data_root, id, op));
-        let start = |lane| Workers::start(&format!("core-{}-cold{lane}", id.0), 1, id, &control, execute.clone());
+        let lane_work = execute.clone();
+        let start = |lane| Workers::start(&format!("core-{}-cold{lane}", id.0), 1, id, &control, lane_work.clone());
         let cold = (0..COLD_LANES).map(start).collect::<io::Result<_>>()?;
+        let stage = Workers::start(&format!("core-{}-stage", id.0), STAGE_THREADS, id, &control, execute)?;
         Ok(Core {
             id,
             control,
@@ -81,6 +87,7 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             outbox: Outbox::new(id, cores),
             backend,
             cold,
+            stage,
             files: HashMap::new(),
             dealer,
             events: Events::default(),
@@ -152,7 +159,8 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
 
     /// Something was posted for this core: looks where it may lie, mail excepted.
     fn take_posted(&mut self) {
-        let done: Vec<_> = self.cold.iter_mut().flat_map(Workers::take_done).collect();
+        let helpers = self.cold.iter_mut().chain([&mut self.stage]);
+        let done: Vec<_> = helpers.flat_map(Workers::take_done).collect();
         for (token, (id, done)) in done {
             let settled = id.map_or(Ok(()), |id| self.settle_file(id, done.opened));
             self.events.disk.push((token, settled.and(done.result)));
@@ -233,6 +241,9 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             DiskOp::Sync { file } => (file, FileOp::Sync),
             DiskOp::ZeroFill { file, from, to } => (file, FileOp::ZeroFill { from, to }),
             DiskOp::Reserve { file, from, to } => (file, FileOp::Reserve { from, to }),
+            DiskOp::Stage { file, position, len, look, fill } => {
+                return self.stage(token, file, Piece { position, len, look }, fill);
+            }
             cold => return self.cold(token, cold),
         };
         let Some(FileSlot::Open(file)) = self.files.get(&id) else {
@@ -275,12 +286,30 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => {
                 unreachable!("hot operations went the other way")
             }
-            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } => {
+            DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } | DiskOp::Stage { .. } => {
                 unreachable!("hot operations went the other way")
             }
         };
         let lane = job.1.folder_hash() as usize % self.cold.len();
         self.cold[lane].submit(token, job);
+    }
+
+    fn stage(&mut self, token: Token, id: FileId, piece: Piece, fill: bool) {
+        let Some(FileSlot::Open(file)) = self.files.get(&id) else {
+            return self.refuse(token, format!("file {} is not open", id.0));
+        };
+        let end = piece.position.checked_add(u64::from(piece.len)).filter(|end| *end <= i64::MAX as u64);
+        if end.is_none() || piece.look > piece.len {
+            return self.refuse(token, format!("stage {piece:?} of {}", file.path));
+        }
+        if let Some(result) = cold::staged_already(file, piece) {
+            self.events.disk.push((token, result));
+        } else if fill {
+            self.stage.submit(token, (None, ColdOp::Stage { file: file.clone(), piece }));
+        } else {
+            let detail = format!("stage {piece:?} of {}", file.path);
+            self.events.disk.push((token, Err(DiskError { kind: DiskErrorKind::NotCached, detail })));
+        }
     }
 
     fn refuse(&mut self, token: Token, detail: String) {
@@ -317,7 +346,7 @@ impl<T: Send + std::fmt::Debug + 'static, B: Backend> Core<T, B> {
             self.events = Events::default();
             let sends_wait = self.backend.sends_in_flight() > 0 && clock::mono() < sends_until;
             let idle = self.backend.disk_in_flight() == 0
-                && self.cold.iter().all(|lane| lane.in_flight() == 0)
+                && self.cold.iter().chain([&self.stage]).all(|lane| lane.in_flight() == 0)
                 && self.outbox.is_empty();
             let patience_over = self.control.grace_left().is_some_and(|left| left.is_zero());
             if (idle && !sends_wait) || patience_over {

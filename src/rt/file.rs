@@ -4,12 +4,14 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
+use super::sys;
 use crate::base::limits::BLOCK;
 use crate::port::disk::{DiskError, DiskErrorKind};
 
@@ -24,6 +26,8 @@ pub struct OpenFile {
     pub direct: bool,
     /// Space was reserved in it: a write there may have to wait for a commit of the file system.
     pub reserved: AtomicBool,
+    /// The file once more, through the page cache: opened when something is staged.
+    pub cached: OnceLock<OwnedFd>,
 }
 
 /// The hot operations: on an open file, and frequent enough to go through the ring.
@@ -37,6 +41,21 @@ pub enum FileOp {
 }
 
 impl OpenFile {
+    /// Reads through the page cache, whichever way the file was opened.
+    pub fn through_cache(&self) -> io::Result<BorrowedFd<'_>> {
+        if !self.direct {
+            return Ok(self.fd.as_fd());
+        }
+        if self.cached.get().is_none() {
+            // Two threads may do so at a time: one of the two is closed again.
+            let _ = self.cached.set(sys::open_again(&self.fd)?);
+        }
+        match self.cached.get() {
+            Some(fd) => Ok(fd.as_fd()),
+            None => unreachable!("set above"),
+        }
+    }
+
     /// Says what is wrong with an operation before the kernel does, the same way on every file system.
     pub fn validate(&self, op: &FileOp) -> Result<(), DiskError> {
         let aligned = |value: u64| value.is_multiple_of(BLOCK as u64);

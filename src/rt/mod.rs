@@ -17,6 +17,7 @@ pub mod contract;
 mod control;
 mod core_loop;
 mod file;
+mod file_pipe;
 #[cfg(feature = "glommio")]
 mod glommio;
 mod mailbox;

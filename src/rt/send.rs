@@ -1,6 +1,10 @@
-//! A vectored send in progress: which bytes of which parts the kernel has not taken yet.
+//! A send in progress: which bytes of which parts, in memory or in files, the kernel has not taken yet.
 
 use bytes::Bytes;
+
+use super::file::OpenFile;
+use super::file_pipe::FilePiece;
+use crate::port::range::Part;
 
 /// Parts of one system call (IOV_MAX of Linux, writev(2)).
 const PARTS_PER_CALL_MAX: usize = 1024;
@@ -10,7 +14,7 @@ const BYTES_PER_CALL_MAX: usize = 256 << 10;
 /// Owns the parts until the last byte is taken.
 #[derive(Debug)]
 pub struct Outgoing {
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     /// The first part with bytes left, and how many of its bytes are gone.
     part: usize,
     offset: usize,
@@ -18,7 +22,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(parts: Vec<Bytes>) -> Outgoing {
+    pub fn new(parts: Vec<Part>) -> Outgoing {
         let mut outgoing = Outgoing { parts, part: 0, offset: 0, slices: Vec::new() };
         outgoing.skip_empty();
         outgoing
@@ -27,7 +31,7 @@ impl Outgoing {
     fn skip_empty(&mut self) {
         while self.parts.get(self.part).is_some_and(|part| part.len() == self.offset) {
             // Sent parts are let go at once: their memory may be a chunk that a log wants back.
-            self.parts[self.part] = Bytes::new();
+            self.parts[self.part] = Bytes::new().into();
             self.part += 1;
             self.offset = 0;
         }
@@ -49,17 +53,35 @@ impl Outgoing {
         }
     }
 
-    /// What is left of the part that goes next; empty when everything is gone.
+    /// What is left of the part that goes next, if that is in memory.
     #[cfg(feature = "glommio")]
-    pub fn next_part(&self) -> &[u8] {
-        self.parts.get(self.part).map_or(&[], |part| &part[self.offset..])
+    pub fn next_part(&self) -> Option<&[u8]> {
+        self.parts.get(self.part).and_then(Part::memory).map(|part| &part[self.offset..])
     }
 
-    /// What is left, as far as one call may carry it. The pointers are valid until the next call of a method here.
+    /// What is left of the part that goes next, if that lies in a file.
+    pub fn file(&self) -> Option<FilePiece<'_>> {
+        let Some(Part::File(range)) = self.parts.get(self.part) else { return None };
+        let Some(file) = range.file::<OpenFile>() else {
+            unreachable!("ranges are made by the driver that sends them")
+        };
+        let position = range.position() + self.offset as u64;
+        let more = self.part + 1 < self.parts.len();
+        Some(FilePiece { file, position, len: range.len() - self.offset, more })
+    }
+
+    /// Whether something in a file comes directly behind what one call may carry of memory.
+    pub fn file_follows(&self) -> bool {
+        self.parts[self.part..].iter().take(PARTS_PER_CALL_MAX + 1).any(|part| matches!(part, Part::File(_)))
+    }
+
+    /// What is left in memory up to the next file, as far as one call may carry it. The pointers are valid until the
+    /// next call of a method here.
     pub fn slices(&mut self) -> &mut [libc::iovec] {
         self.slices.clear();
         let (mut offset, mut room) = (self.offset, BYTES_PER_CALL_MAX);
-        for part in self.parts[self.part..].iter().take(PARTS_PER_CALL_MAX) {
+        let memory = self.parts[self.part..].iter().map_while(Part::memory);
+        for part in memory.take(PARTS_PER_CALL_MAX) {
             let rest = &part[offset..];
             let len = rest.len().min(room);
             self.slices.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: len });
@@ -78,7 +100,7 @@ mod tests {
 
     #[test]
     fn bytes_taken_in_any_steps_leave_exactly_the_rest() {
-        let parts: Vec<Bytes> = ["", "abc", "", "de", "f", ""].map(Bytes::from).into();
+        let parts: Vec<Part> = ["", "abc", "", "de", "f", ""].map(|text| Bytes::from(text).into()).into();
         let total = 6;
         for step in 1..=total {
             let mut outgoing = Outgoing::new(parts.clone());
@@ -97,7 +119,7 @@ mod tests {
 
     #[test]
     fn more_parts_than_one_call_may_carry_are_cut() {
-        let mut outgoing = Outgoing::new(vec![Bytes::from_static(b"x"); 3000]);
+        let mut outgoing = Outgoing::new(vec![Bytes::from_static(b"x").into(); 3000]);
         assert_eq!(outgoing.slices().len(), PARTS_PER_CALL_MAX);
         outgoing.advance(PARTS_PER_CALL_MAX);
         outgoing.advance(PARTS_PER_CALL_MAX);
@@ -106,7 +128,7 @@ mod tests {
 
     #[test]
     fn more_bytes_than_one_call_may_carry_are_cut() {
-        let part = Bytes::from(vec![0; BYTES_PER_CALL_MAX - 1]);
+        let part = Part::from(Bytes::from(vec![0; BYTES_PER_CALL_MAX - 1]));
         let mut outgoing = Outgoing::new(vec![part.clone(), part.clone(), part]);
         let mut calls = Vec::new();
         while !outgoing.is_done() {

@@ -9,9 +9,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use bytes::BytesMut;
 
+use super::file_pipe::FilePipe;
 use super::send::Outgoing;
 
 /// Turns the -1 of a system call into errno.
@@ -173,15 +175,24 @@ pub fn receive_now(fd: &impl AsRawFd, buffer: &mut BytesMut) -> Option<io::Resul
 }
 
 /// Sends as much as the kernel takes without waiting; `None`: it has no room for the rest yet.
-pub fn send_now(fd: &impl AsRawFd, send: &mut Outgoing) -> Option<io::Result<()>> {
+pub fn send_now(fd: &impl AsRawFd, send: &mut Outgoing, pipe: &mut FilePipe) -> Option<io::Result<()>> {
     while !send.is_done() {
+        let more = send.file_follows();
+        if let Some(piece) = send.file() {
+            match pipe.send(&piece, fd)? {
+                Ok(count) => send.advance(count),
+                Err(error) => return Some(Err(error)),
+            }
+            continue;
+        }
         let slices = send.slices();
         // SAFETY: all zeros is a valid msghdr.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = slices.as_mut_ptr();
         message.msg_iovlen = slices.len() as _;
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | if more { libc::MSG_MORE } else { 0 };
         // SAFETY: `message` and the slices it names, owned by `send`, outlive the call.
-        let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
+        let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, flags) };
         match check_size(result) {
             Ok(count) => send.advance(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -281,6 +292,121 @@ pub fn random_seed() -> io::Result<u64> {
     // SAFETY: eight writable bytes; so few are never cut short (getrandom(2)).
     let count = check_size(unsafe { libc::getrandom((&raw mut seed).cast(), 8, 0) })?;
     if count == 8 { Ok(seed) } else { Err(io::Error::other("getrandom gave too few bytes")) }
+}
+
+/// The same file by a descriptor of its own that reads through the page cache; its name may be gone meanwhile.
+pub fn open_again(fd: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(std::fs::File::open(path)?.into())
+}
+
+/// cachestat(2), newer than the C library's headers; the number is the same on all architectures of ours.
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// Whether all of a range is in the page cache.
+pub fn is_cached(file: &impl AsRawFd, position: u64, len: u64) -> io::Result<bool> {
+    #[repr(C)]
+    struct Range {
+        position: u64,
+        len: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Pages {
+        cached: u64,
+        dirty: u64,
+        in_writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let range = Range { position, len };
+    let mut pages = Pages::default();
+    // SAFETY: a range to read and counts to write, in the layout of the call; both outlive it.
+    let result =
+        unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut pages, 0 as libc::c_uint) };
+    check(result as libc::c_int)?;
+    Ok(len > 0 && pages.cached == (position + len - 1) / page - position / page + 1)
+}
+
+/// Sends `len` bytes of a file to nowhere, so that the page cache has them. An error where the file ends before.
+pub fn send_nowhere(file: &impl AsRawFd, from: u64, len: u64) -> io::Result<()> {
+    let to = from + len;
+    static NOWHERE: OnceLock<std::fs::File> = OnceLock::new();
+    if NOWHERE.get().is_none() {
+        let _ = NOWHERE.set(std::fs::OpenOptions::new().write(true).open("/dev/null")?);
+    }
+    let Some(nowhere) = NOWHERE.get() else { unreachable!("set above") };
+    // Positions of files are signed; the caller has checked them.
+    let mut at = from as libc::off_t;
+    while (at as u64) < to {
+        // SAFETY: `at` is a valid offset to read and to write.
+        let sent =
+            unsafe { libc::sendfile(nowhere.as_raw_fd(), file.as_raw_fd(), &raw mut at, (to - at as u64) as usize) };
+        match check_size(sent) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buffer` from a position of a file; an error where the file ends before.
+pub fn read_exact_at(file: &impl AsRawFd, buffer: &mut [u8], position: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let rest = &mut buffer[done..];
+        let at = (position + done as u64) as libc::off_t;
+        // SAFETY: the kernel writes at most `rest.len()` bytes into `rest`.
+        match check_size(unsafe { libc::pread(file.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), at) }) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A pipe: where it is read, where it is written, and how many bytes of whole pages it takes at most, `bytes` if the
+/// system lets it.
+pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd, usize)> {
+    let mut ends = [0; 2];
+    // SAFETY: two writable descriptors, as pipe2(2) wants.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    let (read, write) = (own(ends[0]), own(ends[1]));
+    // What an unprivileged user may have together is limited (pipe(7)); the usual size does as well.
+    // SAFETY: no pointers are involved.
+    unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, bytes as libc::c_int) };
+    // SAFETY: no pointers are involved.
+    let size = check(unsafe { libc::fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
+    Ok((read, write, size as usize))
+}
+
+/// Moves up to `len` bytes between a pipe and something else without a copy (splice(2)), from `position` if `from` is a
+/// file. Never waits for room in a pipe or a socket.
+pub fn splice(
+    from: &impl AsRawFd,
+    position: Option<u64>,
+    to: &impl AsRawFd,
+    len: usize,
+    more: bool,
+) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | if more { libc::SPLICE_F_MORE } else { 0 };
+    let mut at = position.unwrap_or(0) as libc::off_t;
+    let at_pointer = if position.is_some() { &raw mut at } else { std::ptr::null_mut() };
+    loop {
+        // SAFETY: `at_pointer` is null or names `at`, which outlives the call.
+        let moved =
+            unsafe { libc::splice(from.as_raw_fd(), at_pointer, to.as_raw_fd(), std::ptr::null_mut(), len, flags) };
+        match check_size(moved) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Reserves space without writing; the file grows to the end of it.

@@ -330,6 +330,8 @@ pub(super) fn log_config(topic: &TopicSettings, broker: &BrokerSettings) -> LogC
         },
         gaps_allowed: topic.cleanup_compact,
         writes_wait_for_flush: true,
+        stage_bytes_min: bytes(broker.fetch_cache_bytes_min),
+        stage_distance: broker.fetch_cache_distance,
         journal: super::journal_host::is_used(broker.journal_bytes),
         ..LogConfig::default()
     }

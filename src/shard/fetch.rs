@@ -8,7 +8,7 @@
 
 use crate::base::ids::{CoreId, TopicPartition};
 use crate::base::slots::Key;
-use crate::log::{ReadData, ReadError, ReadId, ReadOutcome};
+use crate::log::{ReadData, ReadError, ReadId, ReadOutcome, Wanted};
 use crate::replica::leader::EpochMismatch;
 
 use super::Shard;
@@ -112,7 +112,8 @@ impl Shard {
         let partition = self.partitions.get_mut(key)?;
         let log = &mut partition.log;
         let upper = bounds.high_watermark;
-        let outcome = self.desk.with_log(key, |out| log.read(id, item.offset, upper, max_bytes, at_least_one, out));
+        let wanted = Wanted { from: item.offset, upper, max_bytes, at_least_one, to_send: true };
+        let outcome = self.desk.with_log(key, |out| log.read(id, wanted, out));
         match outcome {
             ReadOutcome::Ready(data) => Some(Ok(fetched(&bounds, data, None))),
             ReadOutcome::OutOfRange => Some(Err(PartitionError::OffsetOutOfRange)),

@@ -13,9 +13,10 @@ use crate::batch::control::{self, ControlRecord, LeaderChange};
 use crate::batch::header::BatchHeader;
 use crate::batch::{records, walk};
 use crate::coord::{AskId, CoordRecord, GroupAnswer, GroupRequest, ListRequest, Outcome};
-use crate::log::{AppendError, LogConfig, ReadData, ReadError, ReadId, ReadOutcome};
+use crate::log::{AppendError, LogConfig, ReadData, ReadError, ReadId, ReadOutcome, Wanted};
 use crate::meta::controller::Command;
 use crate::meta::record::Record;
+use crate::port::range::Part;
 
 use super::controller_host::{ControllerHost, Phase as ControllerPhase, ToAppend};
 use super::coordinator_host::{CoordinatorHost, Phase};
@@ -101,7 +102,8 @@ impl Shard {
             return Loaded::End;
         }
         let log = &mut partition.log;
-        match self.desk.with_log(key, |out| log.read(id, from, upper, LOAD_BYTES, true, out)) {
+        let wanted = Wanted { from, upper, max_bytes: LOAD_BYTES, at_least_one: true, to_send: false };
+        match self.desk.with_log(key, |out| log.read(id, wanted, out)) {
             ReadOutcome::Ready(data) => Loaded::Part(data),
             ReadOutcome::Pending => {
                 self.reads.put(key, id.0, purpose);
@@ -574,10 +576,7 @@ fn for_each_batch(
     mut visit: impl FnMut(&Bytes, &BatchHeader) -> Result<(), String>,
 ) -> Result<(), String> {
     // A batch may lie across two parts.
-    let joined = match data.parts.as_slice() {
-        [one] => one.clone(),
-        parts => Bytes::from(parts.concat()),
-    };
+    let joined = Part::join(&data.parts).ok_or("a log's host was given a part of a file")?;
     for (range, header) in walk(&joined) {
         visit(&joined.slice(range), &header)?;
     }

@@ -60,7 +60,7 @@ impl Class {
         match op {
             // A core makes its journal once, before it can use it.
             DiskOp::ZeroFill { .. } if matches!(asker, DiskAsker::Journal(_)) => Class::Prompt,
-            DiskOp::Read { len, .. } if *len > 0 => Class::Read(*len),
+            DiskOp::Read { len, .. } | DiskOp::Stage { len, fill: true, .. } if *len > 0 => Class::Read(*len),
             DiskOp::ZeroFill { from, to, .. } => match to.saturating_sub(*from) {
                 bytes @ LARGE_FILL_BYTES.. => Class::LargeFill(bytes),
                 _ => Class::Prompt,
@@ -134,12 +134,16 @@ impl DiskDesk {
         self.ask(DiskAsker::Folder(id), op);
     }
 
-    fn ask(&mut self, asker: DiskAsker, op: DiskOp) {
+    fn ask(&mut self, asker: DiskAsker, mut op: DiskOp) {
         if matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. }) {
             self.beside_writes = READS_OF_A_WRITE;
         }
         if let DiskOp::Write { data, .. } = &op {
             self.written += data.len() as u64;
+        }
+        if let DiskOp::Stage { fill, .. } = &mut op {
+            // The kernel reads megabytes ahead, and a sync that a producer waits for would find them before it.
+            *fill &= self.beside_writes == 0;
         }
         let class = Class::of(asker, &op);
         let token = Token(self.in_flight.insert(Flight { asker, class }));
@@ -266,6 +270,33 @@ mod tests {
         }
         assert_eq!((most.len(), most[0], most[20]), (99, 1, 1));
         assert_eq!(most.iter().max(), Some(&16), "the disk is theirs again");
+    }
+
+    #[test]
+    fn the_page_cache_is_filled_for_nobody_while_somebody_writes() {
+        let mut desk = DiskDesk::new(FileSlots::new(0, 1), 0);
+        let stage = |fill| DiskOp::Stage { file: FileId(1), position: 0, len: 1 << 20, look: 100, fill };
+        let fills = |desk: &DiskDesk| -> Vec<bool> {
+            desk.outgoing
+                .iter()
+                .filter_map(|(_, op)| if let DiskOp::Stage { fill, .. } = op { Some(*fill) } else { None })
+                .collect()
+        };
+        desk.folder(0, stage(true));
+        desk.folder(1, DiskOp::Sync { file: FileId(0) });
+        for id in 2..5 {
+            desk.folder(id, stage(true));
+        }
+        assert_eq!(fills(&desk), [true, false, false, false], "and what is there is given at once");
+        (0..u64::from(READS_OF_A_WRITE))
+            .for_each(|id| desk.folder(id, DiskOp::Read { file: FileId(1), position: 0, len: 9 }));
+        let mut in_flight: VecDeque<Token> = desk.outgoing.drain(..).map(|(token, _)| token).collect();
+        while let Some(token) = in_flight.pop_front() {
+            assert!(desk.asker(token).is_some());
+            in_flight.extend(desk.outgoing.drain(..).map(|(token, _)| token));
+        }
+        desk.folder(5, stage(true));
+        assert_eq!(fills(&desk), [true], "the writers are gone");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::base::ids::{ConnId, ProducerId, TopicPartition};
 use crate::coord::{GroupAnswer, GroupRequest};
 use crate::meta::controller::{Answer, Command};
 use crate::meta::record::Record;
+use crate::port::range::Part;
 
 use super::moves::MoveMessage;
 
@@ -228,7 +229,7 @@ pub struct Fetched {
     pub high_watermark: i64,
     pub log_start: i64,
     /// Whole batches; the first contains the fetch offset.
-    pub parts: Vec<Bytes>,
+    pub parts: Vec<Part>,
     pub bytes: usize,
     /// (epoch, end offset) where the reader's log parts from this one.
     pub diverging: Option<(i32, i64)>,

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::disk;
 use super::mutation::Mutation;
 use crate::base::ids::{ConnId, CoreId};
 use crate::base::prng::Prng;
@@ -246,7 +247,7 @@ impl Net {
                 }
                 for part in parts.into_iter().filter(|part| !part.is_empty()) {
                     link.out_bytes += part.len();
-                    link.out.push_back(part);
+                    link.out.push_back(disk::sent_bytes(&part));
                 }
                 Net::settle_send(link, window, out);
                 Net::drain_later(id, link, out);

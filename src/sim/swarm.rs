@@ -40,6 +40,9 @@ pub struct Swarm {
     /// 0: no journal; small ones wrap and fill.
     pub journal_bytes: u64,
     pub journal_partitions: u64,
+    /// Fetches through the page cache: from which size on, and how far from the end of a growing segment.
+    pub cache_bytes_min: u64,
+    pub cache_distance: u64,
     pub journal_lag_bytes: u64,
     pub sleepy: bool,
     pub slow_readers: bool,
@@ -272,6 +275,8 @@ impl Swarm {
             tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
             journal_bytes: pick(random, &[0, 128 << 10, 160 << 10, 1 << 20]),
             journal_partitions: 1 + random.below(3),
+            cache_bytes_min: pick(random, &[1, 5_000, 65_536]),
+            cache_distance: pick(random, &[0, 20_000, 32 << 20]),
             journal_lag_bytes: pick(random, &[0, 32 << 10, 1 << 20]),
             sleepy: false,
             slow_readers: false,
@@ -311,6 +316,9 @@ impl Swarm {
         self.broker_configs.push(("kataract.journal.bytes".to_owned(), self.journal_bytes.to_string()));
         let partitions = self.journal_partitions.to_string();
         self.broker_configs.push(("kataract.journal.partitions".to_owned(), partitions));
+        for (key, value) in [("min", self.cache_bytes_min), ("distance", self.cache_distance)] {
+            self.broker_configs.push((format!("kataract.fetch.cache.{key}.bytes"), value.to_string()));
+        }
         let check_ms = 50 + random.below(1_000);
         self.broker_configs.push(("log.retention.check.interval.ms".to_owned(), check_ms.to_string()));
         self.broker_configs.push(("log.segment.delete.delay.ms".to_owned(), random.below(2_000).to_string()));

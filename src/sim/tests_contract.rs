@@ -44,6 +44,7 @@ macro_rules! cases {
 
 cases! {
     disk::written_blocks_are_read_back,
+    disk::parts_of_files_are_staged,
     disk::alignment_is_asked_of_direct_files_only,
     disk::zero_fill_extends_with_zeros_and_touches_nothing_else,
     disk::reserving_extends_with_zeros_and_touches_nothing,

@@ -435,7 +435,7 @@ impl<M: Machine> World<M> {
         let mut out = NetOut::default();
         for op in effects.net {
             if let crate::port::net::NetOp::Send { parts, .. } = &op {
-                parts.iter().for_each(|part| self.trace.bytes(part));
+                parts.iter().for_each(|part| self.trace.bytes(&disk::sent_bytes(part)));
             }
             if let crate::port::net::NetOp::Close { conn } = &op {
                 // Answers that wait for the next turn are of operations that count as in flight still.

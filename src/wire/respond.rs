@@ -8,13 +8,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::versions::{self, key};
 use super::{NodeEndpoint, TopicRef, WireError};
 use crate::base::ids::Uuid;
+use crate::port::range::Part;
 
 /// A response being written: length, header and body. Fields are written in the layout of its version.
 #[derive(Debug)]
 pub struct ResponseParts {
     fields: BytesMut,
     /// Foreign bytes, and where in `fields` they belong; positions never fall.
-    spliced: Vec<(usize, Bytes)>,
+    spliced: Vec<(usize, Part)>,
     spliced_bytes: usize,
     /// Compact lengths and tagged fields.
     flexible: bool,
@@ -120,8 +121,8 @@ impl ResponseParts {
 
     /// Records: their length, then the slices themselves, not copied. Without slices the length is 0, never null:
     /// librdkafka takes null for a broken response.
-    pub fn records(&mut self, slices: &[Bytes]) {
-        self.count(slices.iter().map(Bytes::len).sum());
+    pub fn records(&mut self, slices: &[Part]) {
+        self.count(slices.iter().map(Part::len).sum());
         for slice in slices.iter().filter(|slice| !slice.is_empty()) {
             self.spliced_bytes = self.spliced_bytes.saturating_add(slice.len());
             self.spliced.push((self.fields.len(), slice.clone()));
@@ -149,11 +150,11 @@ impl ResponseParts {
     /// Ends a response without foreign bytes.
     pub(super) fn finish_single(self) -> Result<Bytes, WireError> {
         crate::invariant!(self.spliced.is_empty(), "a cold response has {} foreign slices", self.spliced.len());
-        Ok(self.finish()?.pop().unwrap_or_default())
+        Ok(self.finish()?.pop().and_then(|part| part.memory().cloned()).unwrap_or_default())
     }
 
     /// Ends the response: stamps the length and cuts the fields around the foreign bytes.
-    pub fn finish(mut self) -> Result<Vec<Bytes>, WireError> {
+    pub fn finish(mut self) -> Result<Vec<Part>, WireError> {
         if let Some(length) = self.oversize {
             return Err(WireError::ResponseSize(length));
         }
@@ -163,15 +164,15 @@ impl ResponseParts {
         let mut parts = Vec::with_capacity(2 * self.spliced.len() + 1);
         let mut fields = self.fields.freeze();
         let mut taken = 0;
-        for (position, bytes) in self.spliced {
+        for (position, part) in self.spliced {
             if position > taken {
-                parts.push(fields.split_to(position - taken));
+                parts.push(fields.split_to(position - taken).into());
                 taken = position;
             }
-            parts.push(bytes);
+            parts.push(part);
         }
         if !fields.is_empty() {
-            parts.push(fields);
+            parts.push(fields.into());
         }
         Ok(parts)
     }

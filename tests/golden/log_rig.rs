@@ -11,9 +11,10 @@ use kataract::base::ids::Uuid;
 use kataract::base::time::{Mono, Now, WallMs};
 use kataract::log::{
     AheadRoom, Appended, FileSlots, LoadHints, LogConfig, LogEvent, LogOut, LogTag, PartitionLog, ReadId, ReadOutcome,
-    RecoveryReport,
+    RecoveryReport, Wanted,
 };
 use kataract::port::disk::{DirEntry, DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId};
+use kataract::port::range::Part;
 use tempfile::TempDir;
 
 /// The disk, plainly.
@@ -57,6 +58,7 @@ impl Disk {
                 bytes.truncate(got);
                 return Ok(DiskOutput::Data(Bytes::from(bytes)));
             }
+            DiskOp::Stage { .. } => unreachable!("nobody here sends what is read"),
             DiskOp::Sync { .. } => {}
             DiskOp::ZeroFill { file: id, from, to } => {
                 let zeros = vec![0; usize::try_from(to - from).expect("a small fill")];
@@ -205,7 +207,10 @@ impl Rig {
         let mut all = Vec::new();
         let (mut next, end) = (self.log().start_offset(), self.log().end_offset());
         while next < end {
-            let outcome = self.act(|log, _, out| log.read(ReadId(1), next, end, 3_000, true, out));
+            let outcome = self.act(|log, _, out| {
+                let wanted = Wanted { from: next, upper: end, max_bytes: 3_000, at_least_one: true, to_send: false };
+                log.read(ReadId(1), wanted, out)
+            });
             let data = match outcome {
                 ReadOutcome::Ready(data) => data,
                 ReadOutcome::Pending => self
@@ -219,7 +224,7 @@ impl Rig {
                 other => panic!("{} from {next}: {other:?}", self.dir),
             };
             assert!(data.next_offset > next, "{}: no progress at {next}", self.dir);
-            all.extend(data.parts.iter().flat_map(|part| part.to_vec()));
+            all.extend(Part::join(&data.parts).expect("memory"));
             next = data.next_offset;
         }
         all

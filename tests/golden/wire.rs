@@ -8,6 +8,7 @@ use std::fs;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable, Request};
+use kataract::port::range::Part;
 use kataract::wire::cold::{self, ColdRequest, ColdResponse};
 use kataract::wire::messages as m;
 use kataract::wire::versions::{self, key};
@@ -66,8 +67,8 @@ fn response_body(pair: &Pair) -> Bytes {
 }
 
 /// Our parts of a response, joined, without the length in front.
-fn joined(parts: &[Bytes]) -> Vec<u8> {
-    let all = parts.concat();
+fn joined(parts: &[Part]) -> Vec<u8> {
+    let all = Part::join(parts).expect("memory");
     let length = u32::from_be_bytes(all[..4].try_into().expect("four bytes")) as usize;
     assert_eq!(length, all.len() - 4, "the length of our frame");
     all[4..].to_vec()
@@ -267,7 +268,7 @@ fn our_fetch(version: i16, kafka: &m::FetchResponse) -> fetch::FetchResponse {
             list.iter().map(one).collect()
         }),
         preferred_read_replica: p.preferred_read_replica.0,
-        records: p.records.iter().filter(|records| !records.is_empty()).cloned().collect(),
+        records: p.records.iter().filter(|records| !records.is_empty()).cloned().map(Part::from).collect(),
         diverging_epoch: None,
         current_leader: leader(p.current_leader.leader_id.0, p.current_leader.leader_epoch),
         snapshot_id: None,

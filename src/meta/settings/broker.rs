@@ -74,6 +74,10 @@ pub struct BrokerSettings {
     pub offsets_segment_bytes: u64,
     pub producer_id_expiration_ms: u64,
     pub producer_id_expiration_check_ms: u64,
+    /// Reads of at least so many bytes may be sent from the page cache.
+    pub fetch_cache_bytes_min: u64,
+    /// What is nearer to the end of a growing segment may not, bytes.
+    pub fetch_cache_distance: u64,
     /// `None`: not said; the node fills in how many it has.
     pub cores: Option<u16>,
     /// auto, uring, posix or glommio.
@@ -370,6 +374,8 @@ impl BrokerSettings {
             memory_bytes: r.chosen("kataract.memory.bytes"),
             journal_bytes: r.number("kataract.journal.bytes"),
             journal_partitions: r.number("kataract.journal.partitions"),
+            fetch_cache_bytes_min: r.number("kataract.fetch.cache.min.bytes"),
+            fetch_cache_distance: r.number("kataract.fetch.cache.distance.bytes"),
             partitions_max: r.chosen("kataract.partitions.max"),
             durability: match r.text("kataract.log.durability").as_str() {
                 "page-cache" => Durability::PageCache,

@@ -16,7 +16,7 @@ use crate::port::turn::{Effects, Inputs, Machine, NextWake, Token};
 type Check = Box<dyn FnOnce(DiskResult)>;
 type Round = Vec<(DiskOp, Check)>;
 
-const DIRECT: OpenMode = OpenMode { direct: true, create: true };
+pub const DIRECT: OpenMode = OpenMode { direct: true, create: true };
 const BUFFERED: OpenMode = OpenMode { direct: false, create: true };
 const SPAN: u64 = BLOCK as u64;
 
@@ -48,7 +48,7 @@ fn player(rounds: Vec<Round>) -> impl Machine<Message = u64> {
     })
 }
 
-fn play(rig: &impl Rig, script: fn() -> Vec<Round>) {
+fn play(rig: &impl Rig, script: impl Fn() -> Vec<Round> + Send + Sync + Clone + 'static) {
     rig.run(1, None, move |_| player(script()));
 }
 
@@ -102,7 +102,7 @@ fn read(file: u32, position: u64, len: u64) -> DiskOp {
 }
 
 /// Aligned bytes that differ from block to block and from seed to seed.
-fn pattern(seed: u64, blocks: u64) -> Bytes {
+pub fn pattern(seed: u64, blocks: u64) -> Bytes {
     let mut random = Prng::new(seed);
     let mut chunk = Chunk::with_capacity((blocks * SPAN) as usize);
     while chunk.room() > 0 {
@@ -138,6 +138,41 @@ pub fn written_blocks_are_read_back(rig: &impl Rig) {
             vec![(DiskOp::Close { file: FileId(7) }, done("close"))],
             vec![(open(7, "a.log", OpenMode { direct: true, create: false }), opened(4 * SPAN))],
             vec![(read(7, 0, SPAN), data("after reopening", all.slice(..BLOCK)))],
+        ]
+    });
+}
+
+fn staged(name: &'static str, len: usize, expected: Bytes) -> Check {
+    Box::new(move |result| match result {
+        Ok(DiskOutput::Staged { range, tail }) => {
+            assert_eq!((range.len(), tail == expected), (len, true), "{name}: {}", brief(&DiskOutput::Data(tail)));
+        }
+        other => panic!("{name}: {other:?}"),
+    })
+}
+
+/// Any part of a file may be staged, and its last bytes come with it; what is not there is an error.
+pub fn parts_of_files_are_staged(rig: &impl Rig) {
+    let stage = |file, position, len, look| DiskOp::Stage { file: FileId(file), position, len, look, fill: true };
+    play(rig, move || {
+        let blocks = pattern(21, 300);
+        let end = 300 * SPAN;
+        vec![
+            vec![(open(4, "s.log", DIRECT), opened(0)), (open(5, "s.txt", BUFFERED), opened(0))],
+            vec![(write(4, 0, &blocks, true), done("write")), (write(5, 0, &blocks, false), done("write"))],
+            vec![
+                (stage(4, 0, end as u32, 9), staged("whole", end as usize, blocks.slice(end as usize - 9..))),
+                (stage(4, 5, 10_000, 10_000), staged("all to be seen", 10_000, blocks.slice(5..10_005))),
+                (stage(4, end - 3, 3, 0), staged("nothing to be seen", 3, Bytes::new())),
+                (stage(5, 1, 70_000, 1), staged("buffered", 70_000, blocks.slice(70_000..70_001))),
+                (stage(4, end - 3, 4, 0), fails("beyond the end", DiskErrorKind::Io)),
+                (stage(4, 0, 4, 5), fails("a look at more than all", DiskErrorKind::Invalid)),
+                (stage(4, u64::MAX - 2, 4, 0), fails("beyond all files", DiskErrorKind::Invalid)),
+                (stage(6, 0, 4, 0), fails("not open", DiskErrorKind::Invalid)),
+            ],
+            // What was written since is seen: the page cache follows.
+            vec![(write(4, SPAN, &pattern(22, 1), true), done("overwrite"))],
+            vec![(stage(4, SPAN, SPAN as u32, SPAN as u32), staged("overwritten", BLOCK, pattern(22, 1)))],
         ]
     });
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Rig, disk, failures, net, turns};
+use super::{Rig, disk, failures, net, staged, turns};
 use crate::base::ids::CoreId;
 use crate::port::turn::Machine;
 use crate::rt::{DriverKind, DriverOptions, probe, run};
@@ -83,6 +83,7 @@ macro_rules! cases {
 
 cases! {
     disk::written_blocks_are_read_back,
+    disk::parts_of_files_are_staged,
     disk::alignment_is_asked_of_direct_files_only,
     disk::zero_fill_extends_with_zeros_and_touches_nothing_else,
     disk::reserving_extends_with_zeros_and_touches_nothing,
@@ -108,6 +109,9 @@ cases! {
     net::two_hundred_connections_are_dealt_to_the_cores,
     net::connections_beyond_the_limit_are_closed_at_once,
     net::ids_are_never_given_twice,
+    staged::what_was_staged_is_sent_between_parts_in_memory_to_slow_readers_too,
+    staged::a_staged_file_that_is_cut_breaks_the_connection,
+    staged::a_staged_file_that_is_closed_is_sent_all_the_same,
     failures::a_panic_ends_the_process_in_order,
     failures::a_core_that_does_not_stop_after_a_failure_is_left_behind,
     failures::accepting_rests_while_descriptors_are_short,

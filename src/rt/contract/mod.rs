@@ -13,6 +13,8 @@ mod drivers;
 mod failures;
 #[cfg(test)]
 mod net;
+#[cfg(test)]
+mod staged;
 
 use std::fmt;
 

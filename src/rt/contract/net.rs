@@ -18,6 +18,7 @@ use crate::base::ids::{ConnId, CoreId};
 use crate::base::prng::Prng;
 use crate::base::time::Now;
 use crate::port::net::{NetInput, NetOp};
+use crate::port::range::Part;
 use crate::port::turn::{Effects, Inputs, NextWake};
 use crate::rt::{Running, run};
 
@@ -52,7 +53,7 @@ pub fn stop(running: Running) {
     running.join().expect("a run without failures");
 }
 
-fn connect(running: &Running) -> TcpStream {
+pub fn connect(running: &Running) -> TcpStream {
     let stream = TcpStream::connect(running.local_addrs()[0]).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("time-out");
     stream.set_write_timeout(Some(PATIENCE)).expect("time-out");
@@ -64,13 +65,13 @@ fn recv(conn: ConnId) -> NetOp {
 }
 
 /// Cuts bytes into parts of random sizes, some empty.
-fn cut(random: &mut Prng, mut bytes: Bytes) -> Vec<Bytes> {
+fn cut(random: &mut Prng, mut bytes: Bytes) -> Vec<Part> {
     let mut parts = Vec::new();
     // Sometimes thousands of parts, more than one system call takes.
     let largest = [7, 100, 5000, 1 << 20][random.below(4) as usize];
     while !bytes.is_empty() {
         let len = (random.below(largest) as usize).min(bytes.len());
-        parts.push(bytes.split_to(len));
+        parts.push(bytes.split_to(len).into());
     }
     parts
 }
@@ -149,7 +150,10 @@ pub fn a_half_closed_client_still_gets_its_answer(real: &Real) {
         |input: NetInput, ops: &mut Vec<NetOp>| match input {
             NetInput::Accepted { conn, .. } => ops.push(recv(conn)),
             NetInput::Received { conn, count: 0, .. } => {
-                ops.push(NetOp::Send { conn, parts: vec![Bytes::from_static(b"good"), Bytes::from_static(b"bye")] });
+                ops.push(NetOp::Send {
+                    conn,
+                    parts: vec![Bytes::from_static(b"good").into(), Bytes::from_static(b"bye").into()],
+                });
             }
             NetInput::Received { conn, .. } => ops.push(recv(conn)),
             NetInput::Sent { conn } | NetInput::Broken { conn } => ops.push(NetOp::Close { conn }),
@@ -202,7 +206,7 @@ pub fn a_reset_is_noticed_and_closed(real: &Real) {
             NetInput::Accepted { conn, .. } => {
                 // Both directions are in flight: the reset ends both, but is told once.
                 ops.push(recv(conn));
-                ops.push(NetOp::Send { conn, parts: vec![Bytes::from(vec![1; 32 << 20])] });
+                ops.push(NetOp::Send { conn, parts: vec![Bytes::from(vec![1; 32 << 20]).into()] });
                 tell(&news, "accepted".to_owned());
             }
             NetInput::Broken { conn } => {
@@ -289,7 +293,7 @@ pub fn a_close_ends_what_is_in_flight(real: &Real) {
             NetInput::Accepted { conn, .. } if stuck.len() < 3 => {
                 stuck.push(conn);
                 ops.push(recv(conn));
-                ops.push(NetOp::Send { conn, parts: vec![Bytes::from(vec![1; 64 << 20])] });
+                ops.push(NetOp::Send { conn, parts: vec![Bytes::from(vec![1; 64 << 20]).into()] });
             }
             NetInput::Accepted { conn, .. } => {
                 // The sign: all are closed, and once more, which changes nothing.

@@ -13,13 +13,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ::glommio::net::{TcpListener, TcpStream};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::disk::os_error;
 use super::shared::Shared;
 use crate::base::ids::ConnId;
 use crate::port::net::NetInput;
+use crate::port::range::Part;
 use crate::rt::send::Outgoing;
 use crate::rt::sys;
 
@@ -110,9 +111,9 @@ impl Conn {
     }
 
     /// The task of one send.
-    pub async fn send(&self, conn: ConnId, parts: Vec<Bytes>, shared: &Shared) {
+    pub async fn send(&self, conn: ConnId, parts: Vec<Part>, shared: &Shared) {
         let mut rest = Outgoing::new(parts);
-        let result = poll_fn(|cx| self.poll_send(cx, &mut rest)).await;
+        let result = poll_fn(|cx| self.poll_send(cx, &mut rest, shared)).await;
         self.sending.set(false);
         match result {
             _ if self.is_silent() => {}
@@ -121,17 +122,22 @@ impl Conn {
         }
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, rest: &mut Outgoing) -> Poll<io::Result<()>> {
+    fn poll_send(&self, cx: &mut Context<'_>, rest: &mut Outgoing, shared: &Shared) -> Poll<io::Result<()>> {
         let stream = &mut *self.stream.borrow_mut();
         loop {
             if self.is_silent() {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(result) = sys::send_now(stream, rest) {
+            if let Some(result) = sys::send_now(stream, rest, &mut shared.pipe.borrow_mut()) {
                 return Poll::Ready(result);
             }
             // Waits, or finds the room that was made in between.
-            match ready!(Pin::new(&mut *stream).poll_write(cx, rest.next_part())) {
+            let of_file = match rest.file() {
+                Some(piece) => piece.peek()?,
+                None => Vec::new(),
+            };
+            let next = rest.next_part().unwrap_or(&of_file);
+            match ready!(Pin::new(&mut *stream).poll_write(cx, next)) {
                 Ok(count) => rest.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),

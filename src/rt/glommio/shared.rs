@@ -12,6 +12,7 @@ use crate::port::disk::DiskResult;
 use crate::port::net::NetInput;
 use crate::port::turn::Token;
 use crate::rt::backend::Events;
+use crate::rt::file_pipe::FilePipe;
 
 /// Shared by the core and its tasks, all on one thread.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Shared {
     accepts: RefCell<Vec<(usize, io::Result<OwnedFd>)>>,
     rung: Cell<bool>,
     waiter: RefCell<Option<Waker>>,
+    /// For what is sent out of files.
+    pub pipe: RefCell<FilePipe>,
     /// The core stops: tasks that would go on for ever end at their next step.
     pub ending: Cell<bool>,
 }

@@ -15,6 +15,7 @@ use super::accept::AcceptPause;
 use super::backend::{Backend, Events, Setup};
 use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
+use super::file_pipe::FilePipe;
 use super::read_pool::ReadPool;
 use super::slots::Slots;
 use super::sys;
@@ -44,6 +45,7 @@ pub struct Posix {
     listeners: Vec<Listener>,
     conns: Slots<PosixConn>,
     sends: usize,
+    pipe: FilePipe,
     writes: Workers<disk::Job, DiskResult>,
     reads: Workers<disk::Job, DiskResult>,
 }
@@ -73,7 +75,17 @@ impl Backend for Posix {
         let writes = Workers::start(&name, WRITE_THREADS, setup.core, &setup.control, execute.clone())?;
         let reads = Workers::start(&format!("{name}-read"), READ_THREADS, setup.core, &setup.control, execute)?;
         let (core, control) = (setup.core, setup.control);
-        Ok(Posix { core, control, epoll, listeners, conns: Slots::new(), sends: 0, writes, reads })
+        Ok(Posix {
+            core,
+            control,
+            epoll,
+            listeners,
+            conns: Slots::new(),
+            sends: 0,
+            pipe: FilePipe::default(),
+            writes,
+            reads,
+        })
     }
 
     fn file_opened(&mut self, _id: FileId, _file: &Arc<OpenFile>) -> Result<(), DiskError> {

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::Posix;
 use crate::base::ids::ConnId;
 use crate::port::net::NetInput;
+use crate::port::range::Part;
 use crate::rt::backend::Events;
 use crate::rt::control::{Accepted, Counted};
 use crate::rt::send::Outgoing;
@@ -91,7 +92,7 @@ impl Posix {
         }
     }
 
-    pub fn begin_send(&mut self, conn: ConnId, parts: Vec<Bytes>, events: &mut Events) {
+    pub fn begin_send(&mut self, conn: ConnId, parts: Vec<Part>, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         crate::invariant!(entry.send.is_none(), "two sends in flight on one connection");
         if !entry.broken {
@@ -125,7 +126,7 @@ impl Posix {
     fn send_ready(&mut self, conn: ConnId, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         let Some(mut send) = entry.send.take() else { return };
-        match sys::send_now(&entry.fd, &mut send) {
+        match sys::send_now(&entry.fd, &mut send, &mut self.pipe) {
             None => entry.send = Some(send),
             Some(Ok(())) => {
                 self.sends -= 1;

@@ -44,6 +44,8 @@ pub enum Flight {
 pub struct SendFlight {
     pub rest: Outgoing,
     pub message: libc::msghdr,
+    /// What is in flight waits for room in the socket, and sends nothing.
+    pub waits: bool,
 }
 
 /// A hot disk operation and where it stands.

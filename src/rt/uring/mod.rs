@@ -24,6 +24,7 @@ use super::accept::AcceptPause;
 use super::backend::{Backend, Events, Setup};
 use super::control::{Accepted, Control};
 use super::file::{FileOp, OpenFile};
+use super::file_pipe::FilePipe;
 use super::read_pool::ReadPool;
 use super::slots::Slots;
 use super::{clock, sys};
@@ -67,6 +68,8 @@ pub struct Uring {
     zeros_registered: bool,
     read_pool: ReadPool,
     sends: usize,
+    /// For what is sent out of files.
+    pipe: FilePipe,
     disk_ops: usize,
 }
 
@@ -97,6 +100,7 @@ impl Backend for Uring {
             zeros_registered,
             read_pool: ReadPool::default(),
             sends: 0,
+            pipe: FilePipe::default(),
             disk_ops: 0,
         };
         uring.listen_for_bell();

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::flight::{Flight, SendFlight};
@@ -15,12 +15,16 @@ use super::ring::Completion;
 use super::{FIXED_FILES_MAX, KEY_IGNORE, Uring};
 use crate::base::ids::ConnId;
 use crate::port::net::NetInput;
+use crate::port::range::Part;
 use crate::rt::accept::AcceptPause;
 use crate::rt::backend::Events;
 use crate::rt::control::{Accepted, Counted};
 use crate::rt::send::Outgoing;
 use crate::rt::slots::slot_of;
 use crate::rt::sys;
+
+/// What one connection sends out of files before others on the core have their turn, bytes.
+const FILE_BYTES_PER_STEP: usize = 1 << 20;
 
 /// IORING_RECVSEND_POLL_FIRST: wait for data before trying, when the last receive left nothing behind.
 const POLL_FIRST: u16 = 1;
@@ -86,7 +90,8 @@ fn recv_entry(target: Target, buffer: &mut BytesMut, poll_first: bool) -> squeue
 }
 
 fn send_entry(target: Target, send: &mut SendFlight) -> squeue::Entry {
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+    let more = if send.rest.file_follows() { libc::MSG_MORE } else { 0 };
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
     let slices = send.rest.slices();
     if let [slice] = slices
         && let Ok(len) = u32::try_from(slice.iov_len)
@@ -176,7 +181,7 @@ impl Uring {
         unsafe { self.ring.push(prepared) };
     }
 
-    pub fn begin_send(&mut self, conn: ConnId, parts: Vec<Bytes>, events: &mut Events) {
+    pub fn begin_send(&mut self, conn: ConnId, parts: Vec<Part>, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
         crate::invariant!(entry.send.is_none() || entry.closing, "two sends in flight on one connection");
         if entry.broken || entry.closing {
@@ -189,19 +194,47 @@ impl Uring {
         }
         // SAFETY: all zeros is a valid msghdr.
         let message = unsafe { std::mem::zeroed() };
-        let key = self.flights.insert(Flight::Send { conn, send: Box::new(SendFlight { rest, message }) });
+        let key =
+            self.flights.insert(Flight::Send { conn, send: Box::new(SendFlight { rest, message, waits: false }) });
         entry.send = Some(key);
         self.sends += 1;
-        self.push_send(key);
+        if let Some(result) = self.push_send(key) {
+            self.end_send(key, conn, result, events);
+        }
     }
 
-    fn push_send(&mut self, key: u64) {
+    /// Goes on with a send. What lies in files goes at once, as far as the socket takes it. `Some`: it has ended.
+    fn push_send(&mut self, key: u64) -> Option<io::Result<()>> {
         let Flight::Send { conn, send } = self.flights.get_mut(key) else { unreachable!("key of a send") };
         let Some(entry) = self.conns.get_mut(*conn) else { unreachable!("connections outlive their operations") };
+        let mut left = FILE_BYTES_PER_STEP;
+        while let Some(mut piece) = send.rest.file() {
+            piece.more |= left < piece.len;
+            piece.len = piece.len.min(left);
+            match if left > 0 { self.pipe.send(&piece, &entry.fd) } else { None } {
+                Some(Ok(count)) => {
+                    send.rest.advance(count);
+                    left -= count;
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    send.waits = true;
+                    let events = libc::POLLOUT as u32;
+                    let prepared = entry_for!(entry.target(), |fd| opcode::PollAdd::new(fd, events).build());
+                    // SAFETY: the entry points to no memory.
+                    unsafe { self.ring.push(prepared.user_data(key)) };
+                    return None;
+                }
+            }
+        }
+        if send.rest.is_done() {
+            return Some(Ok(()));
+        }
         let prepared = send_entry(entry.target(), send).user_data(key);
         // SAFETY: the parts, the slices and the header are on the heap, owned by `send`, which stays in the flight
         // table until the completion.
         unsafe { self.ring.push(prepared) };
+        None
     }
 
     pub fn recv_completed(&mut self, conn: ConnId, completion: Completion, events: &mut Events) {
@@ -226,7 +259,7 @@ impl Uring {
                 unsafe { buffer.set_len(len) };
                 events.net.push(NetInput::Received { conn, buffer, count });
             }
-            Err(_) => self.broke(conn, -completion.result, events),
+            Err(_) => self.broke(conn, &io::Error::from_raw_os_error(-completion.result), events),
         }
     }
 
@@ -234,28 +267,40 @@ impl Uring {
         let Some(entry) = self.conns.get_mut(conn) else { unreachable!("connections outlive their operations") };
         let silent = entry.broken || entry.closing;
         let Flight::Send { send, .. } = self.flights.get_mut(completion.key) else { unreachable!("key of a send") };
-        let mut failed = None;
+        let waited = std::mem::take(&mut send.waits);
+        let mut result = Some(Ok(()));
         match usize::try_from(completion.result) {
+            // What a poll brings is no count; an error of the socket meets the next try.
+            Ok(_) if waited => {}
             Ok(count) => send.rest.advance(count),
             Err(_) if matches!(-completion.result, libc::EINTR | libc::EAGAIN) => {}
-            Err(_) => failed = Some(-completion.result),
+            Err(_) => result = Some(Err(io::Error::from_raw_os_error(-completion.result))),
         }
-        if !silent && failed.is_none() && !send.rest.is_done() {
-            return self.push_send(completion.key);
+        if !silent && matches!(result, Some(Ok(()))) && !send.rest.is_done() {
+            result = self.push_send(completion.key);
         }
-        entry.send = None;
-        self.sends -= 1;
-        self.flights.release(completion.key);
-        match failed {
-            _ if silent => self.close_if_idle(conn, events),
-            Some(errno) => self.broke(conn, errno, events),
-            None => events.net.push(NetInput::Sent { conn }),
+        if let Some(result) = result {
+            self.end_send(completion.key, conn, result, events);
         }
     }
 
-    fn broke(&mut self, conn: ConnId, errno: i32, events: &mut Events) {
+    /// A send has nothing in flight any more.
+    fn end_send(&mut self, key: u64, conn: ConnId, result: io::Result<()>, events: &mut Events) {
+        let Some(entry) = self.conns.get_mut(conn) else { unreachable!("connections outlive their operations") };
+        let silent = entry.broken || entry.closing;
+        entry.send = None;
+        self.sends -= 1;
+        self.flights.release(key);
+        match result {
+            _ if silent => self.close_if_idle(conn, events),
+            Err(error) => self.broke(conn, &error, events),
+            Ok(()) => events.net.push(NetInput::Sent { conn }),
+        }
+    }
+
+    fn broke(&mut self, conn: ConnId, error: &io::Error, events: &mut Events) {
         let Some(entry) = self.conns.get_mut(conn) else { return };
-        tracing::debug!(conn = conn.0, error = %io::Error::from_raw_os_error(errno), "connection broke");
+        tracing::debug!(conn = conn.0, %error, "connection broke");
         entry.broken = true;
         let in_flight = [entry.recv, entry.send];
         self.cancel(in_flight);

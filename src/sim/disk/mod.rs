@@ -11,6 +11,8 @@ pub mod tree;
 
 mod ops;
 
+pub use ops::sent_bytes;
+
 use std::collections::BTreeMap;
 
 use super::mutation::Mutation;
@@ -137,6 +139,10 @@ impl Disk {
         {
             file.settle(*position, u64::from(*len), random);
         }
+        if matches!(op, DiskOp::Stage { fill: false, .. }) && random.chance(1, 2) {
+            let detail = "the made-up page cache does not have it".to_owned();
+            return Some((op, Err(DiskError { kind: DiskErrorKind::NotCached, detail })));
+        }
         let result = self.execute(core, &op, mark);
         Some((op, result))
     }
@@ -150,7 +156,7 @@ impl Disk {
             DiskOp::WriteFile { .. } | DiskOp::SetLen { .. } | DiskOp::Reserve { .. } => {
                 self.profile.write_error_one_in
             }
-            DiskOp::Read { .. } => self.profile.read_error_one_in,
+            DiskOp::Read { .. } | DiskOp::Stage { .. } => self.profile.read_error_one_in,
             _ => 0,
         };
         if one_in == 0 || !random.chance(1, one_in) {
@@ -219,7 +225,8 @@ impl Disk {
                 // No folder, no temporary file.
                 let _ = self.tree.put_file(&temporary, inode);
             }
-            DiskOp::Read { .. } | DiskOp::ReadFile { .. } | DiskOp::List { .. } | DiskOp::Close { .. } => {}
+            DiskOp::Read { .. } | DiskOp::Stage { .. } => {}
+            DiskOp::ReadFile { .. } | DiskOp::List { .. } | DiskOp::Close { .. } => {}
             _ if random.chance(1, 2) => {
                 // Whole, though nobody was told; an error has no one to hear it either.
                 let _ = self.execute(core, op, mark);
@@ -307,6 +314,7 @@ pub fn changes(op: &DiskOp) -> bool {
         DiskOp::WriteFile { .. } | DiskOp::MakeDir { .. } | DiskOp::Rename { .. } => true,
         DiskOp::Remove { .. } | DiskOp::RemoveDir { .. } => true,
         DiskOp::Open { mode, .. } => mode.create,
-        DiskOp::Close { .. } | DiskOp::Read { .. } | DiskOp::ReadFile { .. } | DiskOp::List { .. } => false,
+        DiskOp::Close { .. } | DiskOp::Read { .. } | DiskOp::Stage { .. } => false,
+        DiskOp::ReadFile { .. } | DiskOp::List { .. } => false,
     }
 }

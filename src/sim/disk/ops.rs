@@ -1,5 +1,7 @@
 //! What each disk operation does to the bytes and the names.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::file::{SimFile, SyncMark};
@@ -10,6 +12,7 @@ use crate::base::ids::CoreId;
 use crate::base::limits::BLOCK;
 use crate::log::journal;
 use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId, OpenMode};
+use crate::port::range::{FileRange, Part};
 use crate::sim::mutation::Mutation;
 
 impl Disk {
@@ -25,6 +28,7 @@ impl Disk {
                 _ => Err(not_open(*file)),
             },
             DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::Sync { .. } => self.hot(core, op, mark),
+            DiskOp::Stage { .. } => self.hot(core, op, mark),
             DiskOp::ZeroFill { .. } | DiskOp::Reserve { .. } | DiskOp::SetLen { .. } => self.hot(core, op, mark),
             _ => self.named(op),
         }
@@ -94,6 +98,9 @@ impl Disk {
                 (*file, aligned(*from) && aligned(*to), from <= to, Some(*to))
             }
             DiskOp::SetLen { file, len } => (*file, true, true, Some(*len)),
+            DiskOp::Stage { file, position, len, look, .. } => {
+                (*file, true, look <= len, position.checked_add(u64::from(*len)))
+            }
             DiskOp::Sync { file } => (*file, true, true, Some(0)),
             _ => return Ok(()),
         };
@@ -150,6 +157,7 @@ impl Disk {
         };
         let inode = match op {
             DiskOp::Write { file, .. } | DiskOp::Read { file, .. } | DiskOp::Sync { file } => *file,
+            DiskOp::Stage { file, .. } => *file,
             DiskOp::ZeroFill { file, .. } | DiskOp::Reserve { file, .. } | DiskOp::SetLen { file, .. } => *file,
             _ => return Err(invalid("not an operation on an open file".to_owned())),
         };
@@ -165,6 +173,15 @@ impl Disk {
             DiskOp::Read { position, len, .. } => {
                 let bytes = file.read(*position, *len as usize);
                 return Ok(DiskOutput::Data(aligned_bytes(&bytes)));
+            }
+            DiskOp::Stage { position, len, look, .. } => {
+                let bytes = Bytes::from(file.read(*position, *len as usize));
+                if bytes.len() < *len as usize {
+                    return Err(DiskError { kind: DiskErrorKind::Io, detail: "the file ends before".to_owned() });
+                }
+                let tail = bytes.slice(bytes.len() - *look as usize..);
+                // What it reads when it is sent is what it holds now: that is what the machine has promised.
+                return Ok(DiskOutput::Staged { range: FileRange::new(Arc::new(bytes), *position, *len), tail });
             }
             DiskOp::Sync { .. } if lies => {}
             DiskOp::Sync { .. } => file.sync_to(mark),
@@ -263,6 +280,17 @@ impl Disk {
 }
 
 /// Bytes that a direct write may start from, as those of a direct read are.
+/// What a connection sends for a part, in memory or staged by a made-up disk.
+pub fn sent_bytes(part: &Part) -> Bytes {
+    match part {
+        Part::Memory(bytes) => bytes.clone(),
+        Part::File(range) => match range.file::<Bytes>() {
+            Some(staged) => staged.slice(..range.len()),
+            None => unreachable!("ranges are made by the disk of this world"),
+        },
+    }
+}
+
 fn aligned_bytes(bytes: &[u8]) -> Bytes {
     if bytes.is_empty() {
         return Bytes::new();

@@ -1,11 +1,10 @@
 //! The answer to a fetch: encoded headers, and between them the record slices as the log gave them.
 
-use bytes::Bytes;
-
 use super::super::respond::{tagged_endpoints, tagged_pair};
 use super::super::versions::key;
 use super::super::{CurrentLeader, ErrorCode, NodeEndpoint, ResponseParts, TopicRef, WireError};
 use super::TOPIC_IDS_FROM;
+use crate::port::range::Part;
 
 /// The answer to a fetch request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub struct FetchPartitionResponse {
     /// Where the consumer should rather read, -1 for here (from version 11).
     pub preferred_read_replica: i32,
     /// Whole batches, in order; they are sent as they are. None at all is written as length 0.
-    pub records: Vec<Bytes>,
+    pub records: Vec<Part>,
     /// Where the follower's log leaves the leader's (from version 12).
     pub diverging_epoch: Option<EpochEndOffset>,
     /// With NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH, from version 12.
@@ -94,7 +93,7 @@ impl FetchPartitionResponse {
 ///
 /// Errors are programmer errors turned into values: a topic named the other way than the version wants, a response
 /// above 2 GiB.
-pub fn encode_response(version: i16, correlation_id: i32, response: &FetchResponse) -> Result<Vec<Bytes>, WireError> {
+pub fn encode_response(version: i16, correlation_id: i32, response: &FetchResponse) -> Result<Vec<Part>, WireError> {
     let partitions: usize = response.topics.iter().map(|topic| topic.partitions.len()).sum();
     let estimate = 64 + 64 * response.topics.len() + 64 * partitions;
     let mut parts = ResponseParts::with_capacity(key::FETCH, version, correlation_id, estimate)?;

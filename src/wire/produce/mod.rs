@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::respond::{tagged_endpoints, tagged_pair};
 use super::versions::{self, key};
 use super::{CurrentLeader, ErrorCode, NodeEndpoint, ResponseParts, TopicRef, WireError};
+use crate::port::range::Part;
 
 #[cfg(test)]
 mod tests;
@@ -146,7 +147,7 @@ fn decode_topic(version: i16, reader: &mut Reader<'_>) -> Result<ProduceTopic, W
 ///
 /// Errors are programmer errors turned into values: a topic named the other way than the version wants, a string that
 /// does not fit its length.
-pub fn encode_response(version: i16, correlation_id: i32, response: &ProduceResponse) -> Result<Vec<Bytes>, WireError> {
+pub fn encode_response(version: i16, correlation_id: i32, response: &ProduceResponse) -> Result<Vec<Part>, WireError> {
     let partitions: usize = response.topics.iter().map(|topic| topic.partitions.len()).sum();
     let estimate = 64 + 64 * response.topics.len() + 48 * partitions;
     let mut parts = ResponseParts::with_capacity(key::PRODUCE, version, correlation_id, estimate)?;

@@ -19,4 +19,8 @@ settings! { KATARACT, "Settings that only this broker knows.";
         "Journal of each core, bytes, made when something is first produced; below 131072 there is none.";
     "kataract.journal.partitions" Int "1" (Range(1, 100_000)) ReadOnly yes []
         "From this many partitions on a core's small appends of one turn go to its journal first.";
+    "kataract.fetch.cache.min.bytes" Long "65536" (Min(1)) ReadOnly yes []
+        "A reader in sequence that takes so many bytes of a partition at once gets them from the page cache, uncopied.";
+    "kataract.fetch.cache.distance.bytes" Long "33554432" (Min(0)) ReadOnly yes []
+        "What is nearer to the end of a segment that still grows is not read through the page cache, bytes.";
 }
