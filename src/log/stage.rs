@@ -5,9 +5,10 @@
 //!   at ............................ mark .... end            at: where the reader is, a batch begins there
 //!   |== never seen by the log ======|hhhhhhhh|               mark: the last batch before the end that the index knows
 //! ```
-//! The log cuts between batches all the same: the last bytes, from the mark on, are copied and walked. Only bytes that do
-//! not change any more are read like this: all of a rolled segment, and what lies well before the end of one that is
-//! written. Whatever does not fit (no mark, an index that lies, a file that cannot be read) is read directly instead.
+//! The log cuts between batches all the same: the last bytes, from the mark on, are copied and walked. Only bytes
+//! that do not change any more are read like this: all of a rolled segment, and what lies well before the end of one
+//! that is written. Whatever does not fit (no mark, an index that lies, a file that cannot be read) is read directly
+//! instead.
 
 use bytes::Bytes;
 
@@ -62,8 +63,8 @@ impl PartitionLog {
     }
 }
 
-/// Cuts what was staged behind the last batch that the reader may have. `limit`: bytes of the segment that are believed.
-/// `None`: the mark is none, or not all before it is the reader's.
+/// Cuts what was staged behind the last batch that the reader may have. `limit`: bytes of the segment that are
+/// believed. `None`: the mark is none, or not all before it is the reader's.
 pub(super) fn cut_staged(
     staging: Staging,
     wanted: Wanted,

@@ -38,10 +38,10 @@ pub enum DiskOp {
     /// Reads up to `len` bytes at `position`; fewer (or none) only at the end of the file. Answers
     /// [`DiskOutput::Data`].
     Read { file: FileId, position: u64, len: u32 },
-    /// Makes `len` bytes at `position` ready to be sent from the page cache, without a copy, and copies the last `look` of
-    /// them for the machine. Any alignment. With `fill` what the page cache lacks is read into it, as far ahead as the
-    /// kernel sees fit; without it the answer is [`DiskErrorKind::NotCached`] then. Answers [`DiskOutput::Staged`]; a file
-    /// that ends before is an error. For bytes that do not change any more.
+    /// Makes `len` bytes at `position` ready to be sent from the page cache, without a copy, and copies the last
+    /// `look` of them for the machine. Any alignment. With `fill` what the page cache lacks is read into it, as far
+    /// ahead as the kernel sees fit; without it the answer is [`DiskErrorKind::NotCached`] then. Answers
+    /// [`DiskOutput::Staged`]; a file that ends before is an error. For bytes that do not change any more.
     Stage { file: FileId, position: u64, len: u32, look: u32, fill: bool },
     /// Everything written to the file so far is on stable storage when answered (fdatasync).
     Sync { file: FileId },

@@ -1,4 +1,5 @@
-//! Bytes that may lie in a file: what a connection sends is memory, or a part of a file that the kernel sends by itself.
+//! Bytes that may lie in a file: what a connection sends is memory, or a part of a file that the kernel sends by
+//! itself.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -6,10 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// A part of a file that a driver has brought into the page cache ([`DiskOp::Stage`](super::disk::DiskOp::Stage)) and
-/// can send from there without a copy. Machines hand it on, cut it, and cannot look inside.
-///
-/// The file stays open for it, whatever becomes of its name and its number; what it reads is what the file holds when it
-/// is sent, so it is asked for of bytes that will not change.
+/// can send from there without a copy. Machines hand it on, cut it, and cannot look inside. The file stays open for
+/// it, whatever becomes of its name and its number; what it reads is what the file holds when it is sent, so it is
+/// asked for of bytes that will not change.
 #[derive(Clone, Debug)]
 pub struct FileRange {
     file: Arc<dyn Any + Send + Sync>,

@@ -97,7 +97,7 @@ fn cold_pair<Q: ColdRequest + Encodable, A: ColdResponse + Decodable>(pair: &Pai
     assert!(body.is_empty(), "{}: the crate left {} bytes of the response", pair.name, body.len());
     let ours = cold::encode_response(pair.key, pair.version, pair.correlation_id, &response)
         .unwrap_or_else(|error| panic!("{}: response: {error}", pair.name));
-    same(&format!("{}: response", pair.name), &joined(&[ours]), &pair.response);
+    same(&format!("{}: response", pair.name), &joined(&[ours.into()]), &pair.response);
 }
 
 macro_rules! cold_pairs {
