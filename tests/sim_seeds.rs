@@ -31,6 +31,13 @@ fn seeds_that_once_found_something_find_nothing_any_more() {
 }
 
 #[test]
+fn some_readers_are_sent_what_lies_in_files() {
+    let outcomes = (0..40).map(|seed| run(&Options::of_seed(seed)));
+    let staged: u64 = outcomes.map(|outcome| outcome.staged).sum();
+    assert!(staged > 20, "{staged} pieces in 40 runs");
+}
+
+#[test]
 fn a_full_disk_fails_nothing_and_everything_goes_on_when_there_is_room() {
     for seed in FULL_SEEDS {
         let outcome = run(&Options::full(seed));

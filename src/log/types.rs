@@ -111,8 +111,8 @@ pub struct LogConfig {
     pub journal: bool,
     /// Reads in sequence of at least so many bytes, by somebody who sends them on, are served from the page cache.
     pub stage_bytes_min: u32,
-    /// What is nearer to the end of a segment that still grows is not, bytes: the kernel reads ahead, and a direct write
-    /// to pages that it holds has to drop them first.
+    /// What is nearer to the end of a segment that still grows is not, bytes: the kernel reads ahead, and a direct
+    /// write to pages that it holds has to drop them first.
     pub stage_distance: u64,
 }
 

@@ -60,6 +60,8 @@ pub struct Outcome {
     pub writes: u64,
     pub acked: u64,
     pub read: u64,
+    /// Pieces of segments that were staged for readers.
+    pub staged: u64,
     pub restarts: u32,
     pub flips: u32,
     /// Virtual milliseconds.
@@ -70,8 +72,8 @@ pub struct Outcome {
 impl Outcome {
     /// A run that did not come to its end.
     pub fn broken(finding: String) -> Outcome {
-        let (trace_hash, events, writes, acked, read, restarts, flips, lasted_ms) = (0, 0, 0, 0, 0, 0, 0, 0);
+        let (trace_hash, events, writes, acked, read, staged, restarts, flips, lasted_ms) = (0, 0, 0, 0, 0, 0, 0, 0, 0);
         let (finding, trace) = (Some(finding), Vec::new());
-        Outcome { finding, trace_hash, events, writes, acked, read, restarts, flips, lasted_ms, trace }
+        Outcome { finding, trace_hash, events, writes, acked, read, staged, restarts, flips, lasted_ms, trace }
     }
 }

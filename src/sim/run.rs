@@ -147,6 +147,7 @@ fn run_to_end(options: &Options) -> Outcome {
         writes: run.world.disk.writes,
         acked: run.model.acked,
         read: run.model.read,
+        staged: run.world.disk.staged,
         restarts: run.restarts,
         flips: run.flips,
         lasted_ms: run.world.now.ms_since(begun),

@@ -40,9 +40,6 @@ pub struct Swarm {
     /// 0: no journal; small ones wrap and fill.
     pub journal_bytes: u64,
     pub journal_partitions: u64,
-    /// Fetches through the page cache: from which size on, and how far from the end of a growing segment.
-    pub cache_bytes_min: u64,
-    pub cache_distance: u64,
     pub journal_lag_bytes: u64,
     pub sleepy: bool,
     pub slow_readers: bool,
@@ -275,8 +272,6 @@ impl Swarm {
             tail_cache_bytes: pick(random, &[0, 65_536, 1 << 20, 16 << 20]),
             journal_bytes: pick(random, &[0, 128 << 10, 160 << 10, 1 << 20]),
             journal_partitions: 1 + random.below(3),
-            cache_bytes_min: pick(random, &[1, 5_000, 65_536]),
-            cache_distance: pick(random, &[0, 20_000, 32 << 20]),
             journal_lag_bytes: pick(random, &[0, 32 << 10, 1 << 20]),
             sleepy: false,
             slow_readers: false,
@@ -316,15 +311,18 @@ impl Swarm {
         self.broker_configs.push(("kataract.journal.bytes".to_owned(), self.journal_bytes.to_string()));
         let partitions = self.journal_partitions.to_string();
         self.broker_configs.push(("kataract.journal.partitions".to_owned(), partitions));
-        for (key, value) in [("min", self.cache_bytes_min), ("distance", self.cache_distance)] {
-            self.broker_configs.push((format!("kataract.fetch.cache.{key}.bytes"), value.to_string()));
-        }
         let check_ms = 50 + random.below(1_000);
         self.broker_configs.push(("log.retention.check.interval.ms".to_owned(), check_ms.to_string()));
         self.broker_configs.push(("log.segment.delete.delay.ms".to_owned(), random.below(2_000).to_string()));
         self.broker_configs.push(("offsets.topic.num.partitions".to_owned(), (1 + random.below(4)).to_string()));
         self.broker_configs.push(("offsets.topic.segment.bytes".to_owned(), "1048576".to_owned()));
         self.broker_configs.push(("group.initial.rebalance.delay.ms".to_owned(), random.below(300).to_string()));
+        // Fetches through the page cache: from which size on, and how far from the end of a segment that grows.
+        let mut pick = |values: [u64; 3]| values[random.below(3) as usize];
+        let size = pick([1, 5_000, 65_536]);
+        self.broker_configs.push(("kataract.fetch.cache.min.bytes".to_owned(), size.to_string()));
+        let distance = pick([0, 20_000, 32 << 20]);
+        self.broker_configs.push(("kataract.fetch.cache.distance.bytes".to_owned(), distance.to_string()));
         self
     }
 }

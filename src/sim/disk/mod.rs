@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use super::mutation::Mutation;
 use crate::base::ids::CoreId;
 use crate::base::prng::Prng;
-use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId};
+use crate::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult, FileId};
 use crate::port::turn::Token;
 use file::{SimFile, SyncMark};
 use tree::{Inode, Tree};
@@ -78,6 +78,8 @@ pub struct Disk {
     pub writes: u64,
     /// Errors that were injected since the beginning.
     pub errors: u64,
+    /// Pieces of files that were staged.
+    pub staged: u64,
     /// Renamings asked for while the disk was full: every other one is refused.
     full_renames: u64,
 }
@@ -94,6 +96,7 @@ impl Disk {
             in_flight: BTreeMap::new(),
             writes: 0,
             errors: 0,
+            staged: 0,
             full_renames: 0,
         }
     }
@@ -144,6 +147,7 @@ impl Disk {
             return Some((op, Err(DiskError { kind: DiskErrorKind::NotCached, detail })));
         }
         let result = self.execute(core, &op, mark);
+        self.staged += u64::from(matches!(result, Ok(DiskOutput::Staged { .. })));
         Some((op, result))
     }
 
