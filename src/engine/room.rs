@@ -39,7 +39,10 @@ pub struct Room {
     /// By the time they began to hold something.
     by_age: BTreeSet<(u64, ConnId)>,
     next_number: u64,
-    hungry: BTreeSet<ConnId>,
+    /// Those that wait and are to be told, in the order in which they began to wait.
+    hungry: BTreeSet<(u64, ConnId)>,
+    /// When each began to wait that has got nothing since.
+    tickets: BTreeMap<ConnId, u64>,
     check_at: Option<Mono>,
 }
 
@@ -52,6 +55,7 @@ impl Room {
             by_age: BTreeSet::new(),
             next_number: 0,
             hungry: BTreeSet::new(),
+            tickets: BTreeMap::new(),
             check_at: None,
         }
     }
@@ -66,12 +70,17 @@ impl Room {
         let others = self.bytes - self.holders.get(&conn).map_or(0, |holder| holder.bytes) + used;
         let read = if others > self.budget / 2 { wanted.min(STEP_BYTES) } else { wanted };
         let eldest = self.by_age.first().is_none_or(|(_, eldest)| *eldest == conn);
-        if others + pending + read > self.budget && !eldest {
-            self.hungry.insert(conn);
+        let ticket = self.tickets.get(&conn).copied().unwrap_or(u64::MAX);
+        let overtakes =
+            !self.holders.contains_key(&conn) && self.hungry.first().is_some_and(|(first, _)| *first < ticket);
+        if (others + pending + read > self.budget && !eldest) || overtakes {
+            let ticket = *self.tickets.entry(conn).or_insert(self.next_number);
+            self.next_number += 1;
+            self.hungry.insert((ticket, conn));
             self.check_at.get_or_insert(now.mono.plus_ms(CHECK_MS));
             return None;
         }
-        self.hungry.remove(&conn);
+        self.is_fed(conn);
         self.hold(conn, pending + read, now);
         Some(read)
     }
@@ -87,6 +96,17 @@ impl Room {
         holder.bytes = bytes;
     }
 
+    /// It waits no more.
+    fn is_fed(&mut self, conn: ConnId) {
+        if let Some(ticket) = self.tickets.remove(&conn) {
+            self.hungry.remove(&(ticket, conn));
+        }
+    }
+
+    fn is_hungry(&self, conn: ConnId) -> bool {
+        self.tickets.get(&conn).is_some_and(|ticket| self.hungry.contains(&(*ticket, conn)))
+    }
+
     /// Bytes arrived on `conn`.
     pub fn heard(&mut self, conn: ConnId, now: Now) {
         if let Some(holder) = self.holders.get_mut(&conn) {
@@ -96,24 +116,24 @@ impl Room {
 
     /// `conn` has its frame, or is gone.
     pub fn give_back(&mut self, conn: ConnId) {
-        self.hungry.remove(&conn);
+        self.is_fed(conn);
         if let Some(holder) = self.holders.remove(&conn) {
             self.bytes -= holder.bytes;
             self.by_age.remove(&(holder.number, conn));
         }
     }
 
-    /// Connections that should ask again, when there is room or nobody holds any.
+    /// Connections that should ask again, when there is room or nobody holds any, those first that began to wait first.
     pub fn take_fed(&mut self, used: usize) -> Vec<ConnId> {
         let room = self.bytes + used + STEP_BYTES <= self.budget;
         if self.hungry.is_empty() || !(room || self.holders.is_empty() || self.eldest_is_hungry()) {
             return Vec::new();
         }
-        std::mem::take(&mut self.hungry).into_iter().collect()
+        std::mem::take(&mut self.hungry).into_iter().map(|(_, conn)| conn).collect()
     }
 
     fn eldest_is_hungry(&self) -> bool {
-        self.by_age.first().is_some_and(|(_, eldest)| self.hungry.contains(eldest))
+        self.by_age.first().is_some_and(|(_, eldest)| self.is_hungry(*eldest))
     }
 
     /// Connections to close because others wait for what they hold.
@@ -127,7 +147,7 @@ impl Room {
         }
         let late = |conn: &ConnId, holder: &Holder| {
             // Whoever waits itself is not silent of its own will.
-            let silent = !self.hungry.contains(conn) && now.mono.ms_since(holder.heard) >= SILENT_MS_MAX;
+            let silent = !self.is_hungry(*conn) && now.mono.ms_since(holder.heard) >= SILENT_MS_MAX;
             silent || now.mono.ms_since(holder.since) >= FRAME_MS_MAX
         };
         self.holders.iter().filter(|(conn, holder)| late(conn, holder)).map(|(conn, _)| *conn).collect()
@@ -164,6 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_overtakes_those_who_wait_whatever_their_numbers() {
+        let mut room = Room::new(MIB);
+        assert_eq!(room.take(ConnId(1), 0, MIB, 0, at(0)), Some(MIB));
+        for conn in [9, 5, 7] {
+            assert_eq!(room.take(ConnId(conn), 0, 32 << 10, 0, at(0)), None);
+        }
+        room.give_back(ConnId(1));
+        assert_eq!(room.take(ConnId(2), 0, 32 << 10, 0, at(0)), None, "there is room, but others came before");
+        assert_eq!(room.take_fed(0), [9, 5, 7, 2].map(ConnId));
+        for conn in [9, 5, 7, 2] {
+            assert_eq!(room.take(ConnId(conn), 0, 32 << 10, 0, at(0)), Some(32 << 10));
+        }
+        assert!(room.tickets.is_empty() && room.hungry.is_empty());
+    }
+
+    #[test]
     fn the_silent_and_the_slow_are_closed_only_while_others_wait() {
         let mut room = Room::new(MIB);
         assert!(room.take(ConnId(1), 0, MIB, 0, at(0)).is_some());
@@ -172,6 +208,7 @@ mod tests {
         assert_eq!(room.take(ConnId(2), 0, MIB, 0, at(100_000)), None);
         assert_eq!(room.overdue(at(100_500)), [ConnId(1)], "it has taken long enough");
         room.give_back(ConnId(1));
+        assert_eq!(room.take_fed(0), [ConnId(2)]);
         assert!(room.take(ConnId(3), 0, MIB, 0, at(100_500)).is_some());
         assert_eq!(room.take(ConnId(2), 0, MIB, 0, at(100_500)), None);
         room.heard(ConnId(3), at(101_000));

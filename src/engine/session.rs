@@ -82,6 +82,8 @@ struct Session {
     input: Option<BytesMut>,
     /// Length of the last frame: the next one is expected to be like it.
     last_frame: usize,
+    /// When it began to wait for its next request to be taken; lower ones go first.
+    ticket: Option<u64>,
     /// This connection's share of [`Sessions::expected_bytes`] while a read is in flight.
     expected_bytes: usize,
     places: VecDeque<Place>,
@@ -120,7 +122,8 @@ pub struct Sessions {
     expected_bytes: usize,
     room: Room,
     /// Connections that wait for the core's byte budget.
-    starved: BTreeSet<ConnId>,
+    starved: BTreeSet<(u64, ConnId)>,
+    next_ticket: u64,
     ops: Vec<NetOp>,
     reading: bool,
     idle_check_at: Option<Mono>,
@@ -137,6 +140,7 @@ impl Sessions {
             expected_bytes: 0,
             room: Room::new(limits.bytes_in_flight),
             starved: BTreeSet::new(),
+            next_ticket: 0,
             ops: Vec::new(),
             reading: true,
             idle_check_at: None,
@@ -148,6 +152,7 @@ impl Sessions {
             peer: peer.ip(),
             input: Some(BytesMut::new()),
             last_frame: 0,
+            ticket: None,
             expected_bytes: 0,
             places: VecDeque::new(),
             first_place: 0,
@@ -207,8 +212,13 @@ impl Sessions {
         let is_heavy = weight > 0 && self.cold_weight > self.limits.bytes_in_flight;
         // Its answer is large too, and those before have not been read.
         let is_late = weight > LARGE_WEIGHT && self.bytes_out > self.limits.bytes_out;
-        if is_heavy || is_late || self.bytes_in_flight > self.limits.bytes_in_flight {
-            self.starved.insert(conn);
+        // Nor before those that wait for longer: their clients may be the ones that read next.
+        let ticket = session.ticket.unwrap_or(u64::MAX);
+        let overtakes = weight > LARGE_WEIGHT && self.starved.first().is_some_and(|(first, _)| *first < ticket);
+        if is_heavy || is_late || overtakes || self.bytes_in_flight > self.limits.bytes_in_flight {
+            let ticket = *session.ticket.get_or_insert(self.next_ticket);
+            self.next_ticket += 1;
+            self.starved.insert((ticket, conn));
             return None;
         }
         let frame_bytes_max = match frame::api_key(input) {
@@ -220,6 +230,7 @@ impl Sessions {
         match frame::cut(session.input.as_mut()?, frame_bytes_max) {
             Ok(Cut::Frame(frame)) => {
                 session.last_frame = frame.len();
+                session.ticket = None;
                 let place = session.first_place + in_work as u64;
                 session.places.push_back(Place {
                     held_bytes: frame.len(),
@@ -354,7 +365,7 @@ impl Sessions {
         // Half may be held by fetches for long, so what is above it must not be waited for.
         let limit = self.limits.bytes_in_flight;
         if self.bytes_in_flight <= limit / 4 * 3 && self.cold_weight <= limit / 2 {
-            fed.extend(std::mem::take(&mut self.starved));
+            fed.extend(std::mem::take(&mut self.starved).into_iter().map(|(_, conn)| conn));
         }
         fed
     }
@@ -381,7 +392,9 @@ impl Sessions {
             self.cold_weight -= session.places.iter().map(|place| place.cold_weight).sum::<usize>();
             self.bytes_out -= session.out_bytes;
             self.expected_bytes -= session.expected_bytes;
-            self.starved.remove(&conn);
+            if let Some(ticket) = session.ticket {
+                self.starved.remove(&(ticket, conn));
+            }
         }
     }
 

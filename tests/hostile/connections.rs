@@ -121,9 +121,13 @@ fn legal_large_requests_of_many_connections_at_once_share_a_budget() {
             client.patience(Duration::from_secs(60));
             assert!(client.send(&frame));
         }
-        for client in &mut clients {
-            assert!(matches!(client.hear(), Heard::Answer(_)), "API {api_key}");
-        }
+        // All read at once: one who does not while others wait for its answer to go holds them up.
+        let heard: Vec<Heard> = thread::scope(|scope| {
+            let hearing: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| client.hear())).collect();
+            hearing.into_iter().map(|hearing| hearing.join().expect("no panic")).collect()
+        });
+        let silent = heard.iter().position(|heard| !matches!(heard, Heard::Answer(_)));
+        assert_eq!(silent, None, "API {api_key}: of {} clients\n{}", heard.len(), node.log_tail());
         let above = node.peak_above_idle();
         println!("API {api_key}: {} KiB above idle, {:?}", above >> 10, started.elapsed());
         // A core's share of requests in work, one more that came on top, and answers that are being read.
