@@ -89,8 +89,9 @@ struct Session {
     places: VecDeque<Place>,
     first_place: u64,
     out: Vec<Part>,
-    /// In `out` and being sent.
+    /// In `out` and being sent, and how much of it is in memory.
     out_bytes: usize,
+    out_memory: usize,
     sending_since: Option<Mono>,
     closing: bool,
     /// A place closes the connection: nothing more is read, and it ends once everything up to that place is sent.
@@ -158,6 +159,7 @@ impl Sessions {
             first_place: 0,
             out: Vec::new(),
             out_bytes: 0,
+            out_memory: 0,
             sending_since: None,
             closing: false,
             close_after: false,
@@ -319,7 +321,8 @@ impl Sessions {
             // What was asked behind the last answer is carried out, but has none.
             for part in place.parts.into_iter().flatten().filter(|part| !is_over && !part.is_empty()) {
                 session.out_bytes += part.len();
-                self.bytes_out += part.len();
+                session.out_memory += part.memory_bytes();
+                self.bytes_out += part.memory_bytes();
                 session.out.push(part);
             }
             is_over |= place.closes;
@@ -353,9 +356,10 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&conn) else { return };
         session.sending_since = None;
         session.active_at = now.mono;
-        let waiting = session.out.iter().map(Part::len).sum();
-        self.bytes_out -= session.out_bytes - waiting;
-        session.out_bytes = waiting;
+        session.out_bytes = session.out.iter().map(Part::len).sum();
+        let waiting = session.out.iter().map(Part::memory_bytes).sum();
+        self.bytes_out -= session.out_memory - waiting;
+        session.out_memory = waiting;
         self.send_on(conn, now);
     }
 
@@ -390,7 +394,7 @@ impl Sessions {
             let held: usize = session.places.iter().map(|place| place.held_bytes).sum();
             self.bytes_in_flight -= held;
             self.cold_weight -= session.places.iter().map(|place| place.cold_weight).sum::<usize>();
-            self.bytes_out -= session.out_bytes;
+            self.bytes_out -= session.out_memory;
             self.expected_bytes -= session.expected_bytes;
             if let Some(ticket) = session.ticket {
                 self.starved.remove(&(ticket, conn));

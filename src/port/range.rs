@@ -85,6 +85,11 @@ impl Part {
         }
     }
 
+    /// Bytes that it keeps in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory().map_or(0, Bytes::len)
+    }
+
     /// The bytes of parts that are all in memory, one after the other; `None`: one lies in a file.
     pub fn join(parts: &[Part]) -> Option<Bytes> {
         match parts {
@@ -127,6 +132,8 @@ mod tests {
         assert_eq!(Part::join(&[memory("ab")]), Some(Bytes::from_static(b"ab")));
         assert_eq!(Part::join(&[]), Some(Bytes::new()));
         let range = FileRange::new(Arc::new(()), 0, 1);
-        assert_eq!(Part::join(&[memory("ab"), Part::File(range)]), None);
+        let range = Part::File(range);
+        assert_eq!((range.len(), range.memory_bytes(), memory("ab").memory_bytes()), (1, 0, 2));
+        assert_eq!(Part::join(&[memory("ab"), range]), None);
     }
 }

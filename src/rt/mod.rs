@@ -79,9 +79,10 @@ impl DriverKind {
     /// Descriptors that one open file of a machine takes.
     pub fn descriptors_per_file(self) -> u32 {
         match self {
-            DriverKind::Uring | DriverKind::Posix => 1,
+            // One past the page cache and one through it.
+            DriverKind::Uring | DriverKind::Posix => 2,
             // Its direct files can be had from its own open only.
-            DriverKind::Glommio => 2,
+            DriverKind::Glommio => 3,
         }
     }
 }
