@@ -30,8 +30,17 @@ pub(super) struct Place {
 #[derive(Debug)]
 enum State {
     Expected,
-    Reading { job: u64, waiting: Option<(ReadId, Wanted)>, lease: AheadLease },
-    Ready { data: ReadData, _lease: AheadLease },
+    Reading {
+        job: u64,
+        waiting: Option<(ReadId, Wanted)>,
+        lease: AheadLease,
+        /// It may stay in a file, where it cannot be cut for somebody who wants less than this many bytes.
+        staged: Option<u32>,
+    },
+    Ready {
+        data: ReadData,
+        _lease: AheadLease,
+    },
 }
 
 /// One reader in sequence.
@@ -168,7 +177,9 @@ impl PartitionLog {
     pub(super) fn read_ahead(&mut self, id: ReadId, wanted: Wanted, out: &mut LogOut) -> Option<ReadOutcome> {
         let now = self.clock;
         let stream = self.streams.of_offset(wanted.from)?;
-        if let State::Reading { waiting: waiting @ None, .. } = &mut stream.state {
+        if let State::Reading { waiting: waiting @ None, staged, .. } = &mut stream.state
+            && staged.is_none_or(|bytes| wanted.to_send && wanted.max_bytes >= bytes)
+        {
             *waiting = Some((id, wanted));
             stream.used_at = now.mono;
             return Some(ReadOutcome::Pending);
@@ -212,7 +223,8 @@ impl PartitionLog {
             let to_send = stream.habit.to_send;
             let wanted = Wanted { from: next, upper, max_bytes, at_least_one: true, to_send };
             let job = self.add_job(None, Kind::Fetch(wanted), base, place.map(|place| place.position));
-            self.streams.streams[index].state = State::Reading { job, waiting: None, lease };
+            self.streams.streams[index].state =
+                State::Reading { job, waiting: None, lease, staged: to_send.then_some(max_bytes) };
             // At least one batch is written from here on, so that no answer is known without a read.
             self.plan_job(job, now, out);
         }

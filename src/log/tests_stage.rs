@@ -78,6 +78,26 @@ fn a_reader_that_wants_less_than_was_staged_for_it_gets_what_it_wants() {
 }
 
 #[test]
+fn a_reader_does_not_wait_for_more_than_it_may_have() {
+    for (max_bytes, sends) in [(1_500, true), (20_000, false)] {
+        let mut rig = cold(5);
+        rig.sends = true;
+        rig.read(0, 9_000, true);
+        while ended(&rig).is_none() {
+            assert!(rig.step());
+        }
+        let next = ended(&rig).expect("an answer");
+        assert!(!rig.disk.waiting.is_empty(), "the next piece is on its way");
+        rig.sends = sends;
+        rig.events.clear();
+        // `read` wants one batch at least.
+        rig.read(next, max_bytes, true);
+        rig.settle();
+        assert!(ended(&rig).is_some_and(|end| end > next));
+    }
+}
+
+#[test]
 fn what_is_sent_is_what_was_appended_whatever_the_disk_does() {
     for seed in 10..40 {
         let mut rig = cold(seed);
