@@ -70,7 +70,7 @@ impl Outgoing {
         Some(FilePiece { file, position, len: range.len() - self.offset, more })
     }
 
-    /// Whether something in a file comes directly behind what one call may carry of memory.
+    /// Whether something in a file is among the next parts, so that what goes before it need not go alone.
     pub fn file_follows(&self) -> bool {
         self.parts[self.part..].iter().take(PARTS_PER_CALL_MAX + 1).any(|part| matches!(part, Part::File(_)))
     }
