@@ -4,6 +4,7 @@
 //! then one flush for every log that has something to write, then the effects. The engine runs at its own pace: what
 //! arrives while a write is in flight is gathered by the next turn, which is the group commit.
 
+mod line;
 mod room;
 mod session;
 #[cfg(test)]

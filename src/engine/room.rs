@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::line::Line;
 use crate::base::ids::ConnId;
 use crate::base::time::{Mono, Now};
 
@@ -39,10 +40,7 @@ pub struct Room {
     /// By the time they began to hold something.
     by_age: BTreeSet<(u64, ConnId)>,
     next_number: u64,
-    /// Those that wait and are to be told, in the order in which they began to wait.
-    hungry: BTreeSet<(u64, ConnId)>,
-    /// When each began to wait that has got nothing since.
-    tickets: BTreeMap<ConnId, u64>,
+    hungry: Line,
     check_at: Option<Mono>,
 }
 
@@ -54,8 +52,7 @@ impl Room {
             holders: BTreeMap::new(),
             by_age: BTreeSet::new(),
             next_number: 0,
-            hungry: BTreeSet::new(),
-            tickets: BTreeMap::new(),
+            hungry: Line::default(),
             check_at: None,
         }
     }
@@ -70,17 +67,13 @@ impl Room {
         let others = self.bytes - self.holders.get(&conn).map_or(0, |holder| holder.bytes) + used;
         let read = if others > self.budget / 2 { wanted.min(STEP_BYTES) } else { wanted };
         let eldest = self.by_age.first().is_none_or(|(_, eldest)| *eldest == conn);
-        let ticket = self.tickets.get(&conn).copied().unwrap_or(u64::MAX);
-        let overtakes =
-            !self.holders.contains_key(&conn) && self.hungry.first().is_some_and(|(first, _)| *first < ticket);
+        let overtakes = !self.holders.contains_key(&conn) && self.hungry.is_before(conn);
         if (others + pending + read > self.budget && !eldest) || overtakes {
-            let ticket = *self.tickets.entry(conn).or_insert(self.next_number);
-            self.next_number += 1;
-            self.hungry.insert((ticket, conn));
+            self.hungry.wait(conn);
             self.check_at.get_or_insert(now.mono.plus_ms(CHECK_MS));
             return None;
         }
-        self.is_fed(conn);
+        self.hungry.leave(conn);
         self.hold(conn, pending + read, now);
         Some(read)
     }
@@ -96,17 +89,6 @@ impl Room {
         holder.bytes = bytes;
     }
 
-    /// It waits no more.
-    fn is_fed(&mut self, conn: ConnId) {
-        if let Some(ticket) = self.tickets.remove(&conn) {
-            self.hungry.remove(&(ticket, conn));
-        }
-    }
-
-    fn is_hungry(&self, conn: ConnId) -> bool {
-        self.tickets.get(&conn).is_some_and(|ticket| self.hungry.contains(&(*ticket, conn)))
-    }
-
     /// Bytes arrived on `conn`.
     pub fn heard(&mut self, conn: ConnId, now: Now) {
         if let Some(holder) = self.holders.get_mut(&conn) {
@@ -116,7 +98,7 @@ impl Room {
 
     /// `conn` has its frame, or is gone.
     pub fn give_back(&mut self, conn: ConnId) {
-        self.is_fed(conn);
+        self.hungry.leave(conn);
         if let Some(holder) = self.holders.remove(&conn) {
             self.bytes -= holder.bytes;
             self.by_age.remove(&(holder.number, conn));
@@ -129,11 +111,11 @@ impl Room {
         if self.hungry.is_empty() || !(room || self.holders.is_empty() || self.eldest_is_hungry()) {
             return Vec::new();
         }
-        std::mem::take(&mut self.hungry).into_iter().map(|(_, conn)| conn).collect()
+        self.hungry.take().collect()
     }
 
     fn eldest_is_hungry(&self) -> bool {
-        self.by_age.first().is_some_and(|(_, eldest)| self.is_hungry(*eldest))
+        self.by_age.first().is_some_and(|(_, eldest)| self.hungry.contains(*eldest))
     }
 
     /// Connections to close because others wait for what they hold.
@@ -147,7 +129,7 @@ impl Room {
         }
         let late = |conn: &ConnId, holder: &Holder| {
             // Whoever waits itself is not silent of its own will.
-            let silent = !self.is_hungry(*conn) && now.mono.ms_since(holder.heard) >= SILENT_MS_MAX;
+            let silent = !self.hungry.contains(*conn) && now.mono.ms_since(holder.heard) >= SILENT_MS_MAX;
             silent || now.mono.ms_since(holder.since) >= FRAME_MS_MAX
         };
         self.holders.iter().filter(|(conn, holder)| late(conn, holder)).map(|(conn, _)| *conn).collect()
@@ -196,7 +178,7 @@ mod tests {
         for conn in [9, 5, 7, 2] {
             assert_eq!(room.take(ConnId(conn), 0, 32 << 10, 0, at(0)), Some(32 << 10));
         }
-        assert!(room.tickets.is_empty() && room.hungry.is_empty());
+        assert!(room.hungry.is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! read the one before, large requests wait, fetches answer with as little as they may, and a reader that has stopped
 //! is closed. At a limit the connection is not read any more: the socket fills, and TCP tells the client.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
@@ -26,6 +26,7 @@ use crate::wire::frame::{self, Cut};
 use crate::wire::guard::COLD_REQUEST_BYTES_MAX;
 use crate::wire::versions::key;
 
+use super::line::Line;
 use super::room::{OWN_BYTES, Room};
 
 /// Answers that may wait for a reader while further requests of it are taken, bytes: they go out as one.
@@ -82,8 +83,6 @@ struct Session {
     input: Option<BytesMut>,
     /// Length of the last frame: the next one is expected to be like it.
     last_frame: usize,
-    /// When it began to wait for its next request to be taken; lower ones go first.
-    ticket: Option<u64>,
     /// This connection's share of [`Sessions::expected_bytes`] while a read is in flight.
     expected_bytes: usize,
     places: VecDeque<Place>,
@@ -123,8 +122,7 @@ pub struct Sessions {
     expected_bytes: usize,
     room: Room,
     /// Connections that wait for the core's byte budget.
-    starved: BTreeSet<(u64, ConnId)>,
-    next_ticket: u64,
+    starved: Line,
     ops: Vec<NetOp>,
     reading: bool,
     idle_check_at: Option<Mono>,
@@ -140,8 +138,7 @@ impl Sessions {
             bytes_out: 0,
             expected_bytes: 0,
             room: Room::new(limits.bytes_in_flight),
-            starved: BTreeSet::new(),
-            next_ticket: 0,
+            starved: Line::default(),
             ops: Vec::new(),
             reading: true,
             idle_check_at: None,
@@ -153,7 +150,6 @@ impl Sessions {
             peer: peer.ip(),
             input: Some(BytesMut::new()),
             last_frame: 0,
-            ticket: None,
             expected_bytes: 0,
             places: VecDeque::new(),
             first_place: 0,
@@ -215,12 +211,9 @@ impl Sessions {
         // Its answer is large too, and those before have not been read.
         let is_late = weight > LARGE_WEIGHT && self.bytes_out > self.limits.bytes_out;
         // Nor before those that wait for longer: their clients may be the ones that read next.
-        let ticket = session.ticket.unwrap_or(u64::MAX);
-        let overtakes = weight > LARGE_WEIGHT && self.starved.first().is_some_and(|(first, _)| *first < ticket);
+        let overtakes = weight > LARGE_WEIGHT && self.starved.is_before(conn);
         if is_heavy || is_late || overtakes || self.bytes_in_flight > self.limits.bytes_in_flight {
-            let ticket = *session.ticket.get_or_insert(self.next_ticket);
-            self.next_ticket += 1;
-            self.starved.insert((ticket, conn));
+            self.starved.wait(conn);
             return None;
         }
         let frame_bytes_max = match frame::api_key(input) {
@@ -232,7 +225,7 @@ impl Sessions {
         match frame::cut(session.input.as_mut()?, frame_bytes_max) {
             Ok(Cut::Frame(frame)) => {
                 session.last_frame = frame.len();
-                session.ticket = None;
+                self.starved.leave(conn);
                 let place = session.first_place + in_work as u64;
                 session.places.push_back(Place {
                     held_bytes: frame.len(),
@@ -369,7 +362,7 @@ impl Sessions {
         // Half may be held by fetches for long, so what is above it must not be waited for.
         let limit = self.limits.bytes_in_flight;
         if self.bytes_in_flight <= limit / 4 * 3 && self.cold_weight <= limit / 2 {
-            fed.extend(std::mem::take(&mut self.starved).into_iter().map(|(_, conn)| conn));
+            fed.extend(self.starved.take());
         }
         fed
     }
@@ -396,9 +389,7 @@ impl Sessions {
             self.cold_weight -= session.places.iter().map(|place| place.cold_weight).sum::<usize>();
             self.bytes_out -= session.out_memory;
             self.expected_bytes -= session.expected_bytes;
-            if let Some(ticket) = session.ticket {
-                self.starved.remove(&(ticket, conn));
-            }
+            self.starved.leave(conn);
         }
     }
 
