@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use kataract::rt::allocator::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
     kataract::cli::main()
 }

@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "drivers carry out what machines may only ask for")]
 
 mod accept;
+pub mod allocator;
 mod backend;
 pub mod clock;
 mod cold;
@@ -282,7 +283,6 @@ fn run_on<M: Machine, B: Backend>(
     if cores == 0 || cores > CORES_MAX {
         return Err(StartError::Cores { count: cores });
     }
-    sys::return_freed_memory();
     let data_root = check_data_root(&options)?;
     let (mut listeners, local_addrs) = listen(&options, B::LISTENERS_BLOCK)?;
     let on_core_0 = |source| StartError::Core { core: CoreId(0), source };

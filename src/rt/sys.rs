@@ -74,28 +74,6 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(own(check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?))
 }
 
-/// Memory blocks from this size on are mapped on their own and go back to the system when they are freed, bytes.
-const MAPPED_BLOCK_BYTES: libc::c_int = 2 << 20;
-/// Free memory at the end of a heap that is kept, bytes.
-const KEPT_FREE_BYTES: libc::c_int = 4 << 20;
-
-/// Makes the C library give freed memory back. By itself it raises both numbers with every large block it sees freed,
-/// up to 32 and 64 MiB, after which one burst of large requests stays resident for good. Other libraries than glibc
-/// have no such growth and are left alone.
-#[cfg(target_env = "gnu")]
-pub fn return_freed_memory() {
-    for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, MAPPED_BLOCK_BYTES), (libc::M_TRIM_THRESHOLD, KEPT_FREE_BYTES)]
-    {
-        // SAFETY: no pointers are involved; the library takes its own locks.
-        if unsafe { libc::mallopt(parameter, bytes) } == 0 {
-            tracing::warn!("the C library refused parameter {parameter} of its allocator");
-        }
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-pub fn return_freed_memory() {}
-
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &[u8]) -> io::Result<()> {
     // SAFETY: `value` is readable for its length, and the kernel copies from it.
     check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) }).map(drop)
