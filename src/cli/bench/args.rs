@@ -123,6 +123,9 @@ pub struct WorkloadArgs {
     /// Consume: how much to write into the fresh topic first
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
     pub fill: u64,
+    /// Raw consume: read it all so many times; a topic that fits in the broker's memory is read from there then
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub passes: usize,
     /// Any other setting of the client library; may be repeated
     #[arg(long = "client", value_name = "KEY=VALUE", value_parser = key_value)]
     pub client_settings: Vec<(String, String)>,
@@ -302,6 +305,7 @@ impl WorkloadArgs {
             compression: String::new(),
             idempotent: self.idempotent,
             fill_bytes: if mode == Mode::Consume { self.fill } else { 0 },
+            passes: self.passes,
             client_settings: self.client_settings.iter().cloned().collect(),
         };
         // One place knows which values these take.

@@ -191,6 +191,7 @@ pub fn consume(
                     topic: part.topic.to_owned(),
                     positions: mine.iter().map(position).collect(),
                     ends,
+                    passes: workload.passes,
                     run: part.run,
                     recorder,
                 };

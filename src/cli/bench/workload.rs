@@ -80,8 +80,15 @@ pub struct Workload {
     pub idempotent: bool,
     /// Bytes written before a consume run begins.
     pub fill_bytes: u64,
+    /// How often a raw consumer reads it all. Results from before there was a choice have one.
+    #[serde(default = "one")]
+    pub passes: usize,
     /// Handed to the library as they are.
     pub client_settings: BTreeMap<String, String>,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Workload {
@@ -174,6 +181,9 @@ impl Workload {
         if self.mode == Mode::Consume && self.rate.is_some() {
             return Err("a consumer reads as fast as it can: --rate is for produce and end-to-end".to_owned());
         }
+        if self.passes > 1 && (self.mode, self.client) != (Mode::Consume, ClientKind::Raw) {
+            return Err("only a --raw consumer reads what is there several times: --passes".to_owned());
+        }
         if self.idempotent && self.acks != "all" {
             return Err("idempotence needs acks=all".to_owned());
         }
@@ -218,15 +228,16 @@ impl Workload {
         };
         let partitions = count_of(self.partitions.unsigned_abs().into(), "partition");
         let what = format!("{} with {client}, {partitions}", self.mode.name());
+        let passes = if self.passes > 1 { format!(", read {} times", self.passes) } else { String::new() };
         if self.mode == Mode::Consume && self.topic.is_some() {
-            return what;
+            return what + &passes;
         }
         let linger = match self.client {
             ClientKind::Raw => String::new(),
             ClientKind::Librdkafka => format!(", linger.ms={}", self.linger_ms),
         };
         format!(
-            "{what}, {} records, acks={}, batch.size={}{linger}, compression {}{rate}",
+            "{what}, {} records, acks={}, batch.size={}{linger}, compression {}{rate}{passes}",
             units::bytes(self.record_bytes as u64),
             self.acks,
             units::bytes(self.batch_size as u64),
@@ -237,7 +248,7 @@ impl Workload {
     /// Every setting as a row of name and value, for tables; what a client does not use is left out.
     pub fn settings(&self) -> Vec<(String, String)> {
         let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
-        let raw_only = ["depth", "partitions_per_request"];
+        let raw_only = ["depth", "partitions_per_request", "passes"];
         let library_only = ["in_flight", "linger_ms", "idempotent", "client_settings"];
         let unused = match self.client {
             ClientKind::Raw => &library_only[..],
@@ -284,6 +295,7 @@ pub mod tests {
             compression: "none".to_owned(),
             idempotent: false,
             fill_bytes: 0,
+            passes: 1,
             client_settings: BTreeMap::new(),
         }
     }
@@ -315,6 +327,7 @@ pub mod tests {
         assert!(raw(|w| w.idempotent = true).contains("idempotent"));
         assert!(raw(|w| drop(w.set("queue.buffering.max.ms", "1"))).contains("queue.buffering.max.ms"));
         assert!(raw(|w| w.partitions_per_request = 7).contains("--partitions"));
+        assert!(raw(|w| w.passes = 2).contains("--passes"));
         let end_to_end = Workload { mode: Mode::EndToEnd, ..plain() };
         assert!(end_to_end.check().unwrap_err().contains("--rate"));
         assert!(Workload { rate: Some(Rate::RequestsPerSecond(1.0)), ..plain() }.check().is_err());

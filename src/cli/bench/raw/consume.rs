@@ -23,6 +23,8 @@ pub struct Consuming {
     pub positions: Vec<(i32, i64)>,
     /// Stop when each of these partitions is read up to here; without it when the window is over.
     pub ends: Option<Vec<(i32, i64)>>,
+    /// How often to read up to there; each time from where the first began.
+    pub passes: usize,
     /// End to end: whose stamps are looked for.
     pub run: Option<u64>,
     pub recorder: Arc<Recorder>,
@@ -33,8 +35,13 @@ impl Consuming {
     /// everything it waits for has come or is given up.
     pub fn run(mut self, is_over: impl Fn() -> bool) -> io::Result<()> {
         let (mut requests, mut answers) = connect(self.address, self.connect_limit)?;
+        let beginning = self.positions.clone();
         for correlation in 0i32.. {
             let began = self.recorder.meter().now();
+            if self.is_at_end() && self.passes > 1 {
+                self.passes -= 1;
+                self.positions.clone_from(&beginning);
+            }
             if is_over() || self.is_at_end() {
                 break;
             }
