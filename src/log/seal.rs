@@ -34,6 +34,15 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// A chunk of a log that uses a journal may grow to this before it is split.
 const GROWN_CHUNK_MAX: usize = 512 << 10;
 
+/// A chunk for `bytes` bytes. Up to 128 KiB at most a quarter more, since a frozen chunk keeps all of its memory for as
+/// long as readers may want it, and many logs have one each; four sizes between two powers of two, as allocators have
+/// them. Above that a power of two: what is copied when a chunk grows would cost more.
+fn fitting(bytes: usize) -> usize {
+    let power = bytes.next_power_of_two();
+    let step = if power > 128 << 10 { power } else { (power / 8).max(BLOCK) };
+    bytes.max(1).next_multiple_of(step)
+}
+
 /// Frozen bytes and their place in a segment file.
 #[derive(Clone, Debug)]
 pub(super) struct WriteJob {
@@ -72,9 +81,9 @@ impl OpenChunk {
         self.position + self.chunk.len() as u64
     }
 
-    /// Goes on in a chunk for `needed` bytes, at least twice as large.
+    /// Goes on in a chunk for `needed` bytes and at least half as much again.
     fn grow(&mut self, needed: usize) {
-        let mut larger = Chunk::with_capacity(needed.max(2 * self.chunk.capacity()).min(GROWN_CHUNK_MAX));
+        let mut larger = Chunk::with_capacity(fitting(needed + needed / 2).min(GROWN_CHUNK_MAX));
         larger.fill(self.chunk.as_slice());
         self.chunk = larger;
     }
@@ -266,13 +275,10 @@ impl Writer {
         self.freeze_to(old, position, from, to, now, cached);
     }
 
-    /// The next chunk is larger or smaller when `used` bytes of a whole one say so.
+    /// The next chunk holds what this one did, `used` bytes: at once when that is more, step by step when it is less.
     fn note_used(&mut self, used: usize) {
-        if used * 4 <= self.chunk_bytes {
-            self.chunk_bytes = (self.chunk_bytes / 2).max(BLOCK);
-        } else if used > self.chunk_bytes {
-            self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
-        }
+        let wanted = fitting(used).min(CHUNK_BYTES_MAX);
+        self.chunk_bytes = wanted.max(self.chunk_bytes - self.chunk_bytes / 8);
     }
 
     fn freeze(&mut self, open: OpenChunk, from: u64, to: u64, now: Mono, cached: &mut Vec<CachedChunk>) {
@@ -357,5 +363,25 @@ impl Writer {
     pub fn begin_segment(&mut self) {
         crate::invariant!(self.open.is_none(), "a segment was begun over an open chunk");
         self.carry.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_fits_what_it_holds_and_follows_it_up_at_once_and_down_by_and_by() {
+        assert_eq!([0, 1, BLOCK, BLOCK + 1].map(fitting), [BLOCK, BLOCK, BLOCK, 2 * BLOCK]);
+        assert_eq!([65 << 10, 100 << 10, 128 << 10, 129 << 10].map(|bytes| fitting(bytes) >> 10), [80, 112, 128, 256]);
+        let mut writer = Writer::new(Vec::new());
+        writer.note_used(300 << 10);
+        assert_eq!(writer.chunk_bytes, 512 << 10);
+        writer.note_used(10 << 10);
+        assert_eq!(writer.chunk_bytes, 448 << 10);
+        (0..100).for_each(|_| writer.note_used(10 << 10));
+        assert_eq!(writer.chunk_bytes, 12 << 10);
+        writer.note_used(5 << 20);
+        assert_eq!(writer.chunk_bytes, CHUNK_BYTES_MAX);
     }
 }

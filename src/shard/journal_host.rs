@@ -31,7 +31,7 @@ use super::{Shard, ShardConfig};
 /// A log with more than this to write goes directly: its bytes are worth a write of their own, not a second copy.
 const PIECE_BYTES_MAX: usize = 128 << 10;
 /// A log that lags this much behind the journal gets its segment written, bytes.
-const LAG_BYTES_MAX: u64 = 256 << 10;
+const LAG_BYTES_MAX: u64 = 384 << 10;
 /// How long an entry may wait for its logs, milliseconds: a recovery after a quiet time finds little.
 const LAG_MS_MAX: u64 = 10_000;
 /// From so many bytes on that are being written behind the journal, no further log is asked: an entry's sync waits for
