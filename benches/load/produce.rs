@@ -124,6 +124,7 @@ pub fn consume_until(
         topic: topic.to_owned(),
         positions: (0..partitions).map(|partition| (partition, 0)).collect(),
         ends: Some(ends),
+        passes: 1,
         run: None,
         recorder: Arc::clone(&recorder),
     };
