@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod descriptors;
 pub mod folder_lock;
 pub mod memory;
 pub mod run;

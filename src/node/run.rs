@@ -10,6 +10,7 @@ use signal_hook::iterator::Signals;
 
 use super::config::{Driver, NodeConfig, endpoint};
 use super::data_dir::{DataDir, random_uuid};
+use super::descriptors::Descriptors;
 use super::memory::MemoryPlan;
 use super::topology;
 use crate::base::ids::{CoreId, Uuid};
@@ -22,8 +23,6 @@ use crate::shard::{Endpoint, JournalConfig, NodeFacts, ShardConfig};
 
 /// Requests of one connection in work at once.
 const REQUESTS_PER_CONNECTION: usize = 64;
-/// Files one core may hold open, unless the process may hold fewer.
-const FILES_PER_CORE_MAX: u32 = 50_000;
 
 /// How long a start waits for a port that is in use.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(3);
@@ -65,11 +64,18 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
     let cpus = topology::cpus(config.cores.as_ref())?;
     let cores = cpus.len() as u16;
     let plan = MemoryPlan::split(settings.memory_bytes.unwrap_or(super::memory::BUDGET_DEFAULT), cores)?;
-    settings.partitions_max.get_or_insert(plan.partitions);
     if settings.static_value("max.connections").is_none() {
         settings.connections_max = settings.connections_max.min(u32::try_from(plan.connections).unwrap_or(u32::MAX));
     }
     settings.cores = Some(cores);
+    let wanted = settings.partitions_max.unwrap_or(plan.partitions);
+    let total = topology::files_max();
+    let descriptors = Descriptors::deal(total, cores, driver.descriptors_per_file(), settings.connections_max, wanted);
+    if wanted > descriptors.partitions {
+        let room = descriptors.partitions;
+        tracing::warn!("the process may open {total} files (RLIMIT_NOFILE): room for {room} partitions, not {wanted}");
+    }
+    settings.partitions_max = Some(wanted.min(descriptors.partitions));
     let listen = topology::addresses(&settings.listeners)?;
     let clean = folder.take_clean_shutdown().map_err(|error| error.to_string())?.is_some();
     let facts = node_facts(config, &folder)?;
@@ -81,9 +87,9 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
         listen,
         listen_patience: if clean || folder.is_new() { LISTEN_PATIENCE } else { LISTEN_PATIENCE_AFTER_CRASH },
         backlog: settings.socket_listen_backlog.max(128) as i32,
-        connections_max: settings.connections_max.min(topology::files_max() / 2) as usize,
+        connections_max: settings.connections_max.min(descriptors.connections) as usize,
     };
-    let seats = Seats { settings, facts: facts.clone(), plan, cores, clean: clean || folder.is_new() };
+    let seats = Seats { settings, facts: facts.clone(), plan, descriptors, cores, clean: clean || folder.is_new() };
     let (tell, told) = mpsc::channel();
     let running = seats.start(driver, options, tell)?;
 
@@ -107,7 +113,7 @@ pub fn run(config: &NodeConfig, notify: &mut dyn FnMut(NodeNotice)) -> Result<()
             stop.request_stop();
         }
     });
-    let result = watch(running, cores, &told, notify);
+    let result = watch(running, cores, descriptors.connections, &told, notify);
     handle.close();
     let watched = watcher.join();
     if watched.is_err() {
@@ -144,6 +150,7 @@ fn data_state(is_new: bool, clean: bool) -> &'static str {
 fn watch(
     running: Running,
     cores: u16,
+    connections_room: u32,
     told: &mpsc::Receiver<(CoreId, Notice)>,
     notify: &mut dyn FnMut(NodeNotice),
 ) -> Result<bool, String> {
@@ -163,7 +170,7 @@ fn watch(
             None
         }
         Notice::ConnectionsMax(max) => {
-            running.set_connections_max(max.min(topology::files_max() / 2) as usize);
+            running.set_connections_max(max.min(connections_room) as usize);
             None
         }
         Notice::StartFailed { reason } => Some(reason),
@@ -207,6 +214,7 @@ struct Seats {
     settings: BrokerSettings,
     facts: NodeFacts,
     plan: MemoryPlan,
+    descriptors: Descriptors,
     cores: u16,
     clean: bool,
 }
@@ -219,13 +227,11 @@ impl Seats {
         tell: mpsc::Sender<(CoreId, Notice)>,
     ) -> Result<Running, String> {
         let seed = seed()?;
-        let descriptors = topology::files_max() / 2 / u32::from(self.cores);
-        let files_max = (descriptors / driver.descriptors_per_file()).min(FILES_PER_CORE_MAX);
-        crate::rt::run(driver, options, move |core| self.engine(core, seed, files_max, tell.clone()))
+        crate::rt::run(driver, options, move |core| self.engine(core, seed, tell.clone()))
             .map_err(|error| error.to_string())
     }
 
-    fn engine(&self, core: CoreId, seed: u64, files_max: u32, tell: mpsc::Sender<(CoreId, Notice)>) -> Engine {
+    fn engine(&self, core: CoreId, seed: u64, tell: mpsc::Sender<(CoreId, Notice)>) -> Engine {
         let config = ShardConfig {
             core,
             cores: self.cores,
@@ -233,7 +239,7 @@ impl Seats {
             node: Rc::new(self.facts.clone()),
             clean_start: self.clean,
             seed: seed ^ (u64::from(core.0) << 32),
-            files_max,
+            files_max: self.descriptors.files_per_core,
             tail_cache_bytes: self.plan.tail_cache,
             journal: JournalConfig {
                 bytes: self.settings.journal_bytes,

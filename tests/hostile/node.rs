@@ -27,9 +27,14 @@ pub struct Node {
 impl Node {
     /// A node that serves, with `settings` on top of a free port and a folder of its own.
     pub fn start(settings: &[&str]) -> Node {
+        Node::start_with_files(None, settings)
+    }
+
+    /// The same with no more than `files` descriptors.
+    pub fn start_with_files(files: Option<u32>, settings: &[&str]) -> Node {
         let folder = tempfile::Builder::new().prefix("kataract-hostile-").tempdir().expect("a temporary folder");
         let address = free_address();
-        let child = command(&folder.path().join("data"), address, settings, &log_path(folder.path())).spawn();
+        let child = command(files, &folder.path().join("data"), address, settings, &log_path(folder.path())).spawn();
         let mut node = Node { address, folder, child: child.expect("the node's binary starts"), idle: 0 };
         let deadline = Instant::now() + Duration::from_secs(60);
         // Its own word, since somebody else may have taken the port meanwhile.
@@ -148,11 +153,18 @@ fn log_path(folder: &Path) -> PathBuf {
 }
 
 /// The words that start a node, on the driver of `KATARACT_HOSTILE_DRIVER` (the default: what fits the host).
-pub fn command(data: &Path, address: SocketAddr, settings: &[&str], log: &Path) -> Command {
+pub fn command(files: Option<u32>, data: &Path, address: SocketAddr, settings: &[&str], log: &Path) -> Command {
     let log = File::options().create(true).append(true).open(log).expect("the node's log file");
     // Another build of the same program, for instance an optimised one.
     let binary = std::env::var("KATARACT_HOSTILE_BINARY").unwrap_or(env!("CARGO_BIN_EXE_kataract").to_owned());
-    let mut command = Command::new(binary);
+    let mut command = match files {
+        None => Command::new(binary),
+        Some(files) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &files.to_string(), &binary]);
+            shell
+        }
+    };
     command.arg("start").arg("--data").arg(data);
     command.args(["--driver", &std::env::var("KATARACT_HOSTILE_DRIVER").unwrap_or("auto".to_owned())]);
     command.args(["--set", &format!("listeners=PLAINTEXT://{address}")]);

@@ -8,18 +8,19 @@ use kafka_protocol::protocol::Decodable;
 use kataract::batch::Codec;
 use kataract::batch::header::{BatchHeader, HEADER_LEN};
 use kataract::batch::patch;
+use kataract::wire::MessageUuid;
 use kataract::wire::messages as m;
 use kataract::wire::versions::key;
 
 use crate::client::Client;
 use crate::node::{Node, command, ends_within, free_address};
-use crate::requests::{self, decoded, text};
+use crate::requests::{self, Topic, decoded, text};
 
 /// What a start that fails prints, and that it fails soon and with a code.
 fn failed_start(data: &Path, address: std::net::SocketAddr, settings: &[&str]) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("failed.log");
-    let mut child = command(data, address, settings, &log).spawn().expect("the node's binary starts");
+    let mut child = command(None, data, address, settings, &log).spawn().expect("the node's binary starts");
     let status = ends_within(&mut child, Duration::from_secs(20));
     let said = fs::read_to_string(&log).expect("what it said");
     let status = status.unwrap_or_else(|| panic!("it went on for ever:\n{said}"));
@@ -83,6 +84,33 @@ fn two_thousand_million_partitions_are_refused_with_a_reason() {
         let frame = requests::request(key::CREATE_PARTITIONS, 1, &body);
         let grown: m::CreatePartitionsResponse = ask(&node, key::CREATE_PARTITIONS, 1, &frame);
         assert_ne!(grown.results[0].error_code, 0, "{count} partitions");
+    }
+    node.assert_unharmed();
+}
+
+/// A log keeps a file open. One that gets none takes no records, so it must not be made.
+#[test]
+fn partitions_that_there_are_no_files_for_are_refused_and_those_that_are_made_take_records() {
+    const POLICY_VIOLATION: i16 = 44;
+    let mut node = Node::start_with_files(Some(700), &[]);
+    let mut names = Vec::new();
+    let refused = (0..40).map(|number| format!("files-{number}")).find_map(|name| {
+        let answer: m::CreateTopicsResponse = ask(&node, key::CREATE_TOPICS, 4, &requests::create_topic(&name, 10));
+        let code = answer.topics[0].error_code;
+        names.extend((code == 0).then_some(name));
+        (code != 0).then_some(code)
+    });
+    assert_eq!(refused, Some(POLICY_VIOLATION));
+    assert!(names.len() >= 5, "{names:?}");
+    let mut client = Client::connect(node.address);
+    client.patience(Duration::from_secs(10));
+    let batch = requests::batch(Codec::None, 1);
+    for (name, partition) in names.iter().flat_map(|name| (0..10).map(move |partition| (name, partition))) {
+        let topic = Topic { name: name.clone(), id: MessageUuid::nil() };
+        let frame = requests::frame(key::PRODUCE, 9, &requests::produce_body(9, &topic, partition, -1, &batch));
+        let answer = client.ask(&frame).unwrap_or_else(|why| panic!("{name}-{partition}: {why}"));
+        let answer: m::ProduceResponse = decoded(key::PRODUCE, 9, answer).expect("an answer that can be read");
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{name}-{partition}");
     }
     node.assert_unharmed();
 }
