@@ -20,6 +20,10 @@ use kataract::meta::settings::BrokerSettings;
 use kataract::port::disk::{DiskError, DiskErrorKind, DiskOp, DiskOutput, DiskResult};
 use kataract::shard::{Endpoint, JournalConfig, NodeFacts, Notice, ShardConfig};
 
+/// As in the program: what is measured spends a part of its time there.
+#[global_allocator]
+static ALLOCATOR: kataract::rt::allocator::Allocator = kataract::rt::allocator::Allocator;
+
 /// Samples per question; the median counts.
 const SAMPLES: usize = 7;
 /// How long one sample runs at least.
